@@ -97,16 +97,20 @@ class PairBatch:
         n_heads:int, # heads of the model
     ):
         pairs = pairs if pairs.dim() == 3 else pairs[None]
-        S, n, _ = pairs.shape
-        self.shape, self.n_tokens, self.n_heads, dev = (S, n), n_tokens, n_heads, pairs.device
-        self.pairs = pairs
-        seed = torch.arange(S, device=dev)[:, None]
-        self.a, self.b = ((pairs[..., i] + seed*n_tokens).flatten() for i in (0, 1))
-        head = torch.arange(n_heads, device=dev)*2*n_tokens
-        token = pairs + torch.tensor([0, n_tokens], device=dev)
-        index = token[..., None] + head + (seed*2*n_heads*n_tokens)[..., None, None]
-        self.index = index.reshape(S*n, 2*n_heads)
-        self.n_rows, self._transpose = S*2*n_heads*n_tokens, None
+        (S, n, _), dev, t = pairs.shape, pairs.device, n_tokens
+        self.pairs, self.shape, self.n_tokens, self.n_heads = pairs, (S, n), n_tokens, n_heads
+        seed, head = torch.arange(S, device=dev)[:, None, None], torch.arange(n_heads, device=dev)
+        position = F.pad(pairs, (0, 1)) + torch.tensor([0, t, 2*t], device=dev)
+        self.rows = {3: (position + seed*(2*t+1)).flatten(), 2: (position[..., :2] + seed*2*t).flatten()}
+        self.index = (position[..., :2, None] + (head + n_heads*seed[..., None])*2*t).reshape(S*n, 2*n_heads)
+        self.n_rows, self._transpose = S*n_heads*2*t, None
+
+    def pick(self,
+        table:Tensor, # (S, 2 or 3 positions' rows, d): a row per token of a and b, and one of `=` if there are three
+        positions:int, # 2 or 3
+    ) -> Tensor: # (S, n * positions, d)
+        "Each pair's rows of a table, position by position."
+        return table.flatten(0, 1).index_select(0, self.rows[positions]).unflatten(0, (table.shape[0], -1))
 
     def transpose(self) -> tuple: # (order, pair, start): entries sorted by table row, the pair of each, where rows begin
         "The index sorted by table row, found at the first backward pass and kept."
@@ -162,50 +166,37 @@ class _Readout(Function):
         return d_pre, d_pre.sum(1), torch.bmm(g.mT, h)
 
 # %% ../nbs/02_models.ipynb #5fac1d63
-def _rows(table:Tensor, index:Tensor) -> Tensor:
-    S = table.shape[0]
-    return table.flatten(0, 1).index_select(0, index).unflatten(0, (S, -1))
-
 def _mat_vec(W:Tensor, x:Tensor) -> Tensor: return (W @ x[..., None])[..., 0]
 
-def _equals(P:dict) -> tuple: # (embedding of `=` (S, d), its value)
-    x = P["W_E"][:, -1] + P["W_pos"][:, 2]
-    return x, _mat_vec(P["W_V"], x)
+def _mix(weights:Tensor, rows:Tensor) -> Tensor: # (S, n, J, H), (S, n * J, d) -> (S, n, d), head by head
+    J, H = weights.shape[2:]
+    return (weights[..., None]*rows.unflatten(1, (-1, J)).unflatten(-1, (H, -1))).sum(2).flatten(2)
 
-def _score_weights(P:dict, n_heads:int) -> Tensor: # (S, H, d): a key's score with the query of `=` is W_kq @ x
-    q = _mat_vec(P["W_Q"], _equals(P)[0]).unflatten(1, (n_heads, 1, -1))
-    return (q @ P["W_K"].unflatten(1, (n_heads, -1)))[:, :, 0]/math.sqrt(q.shape[-1])
-
-# %% ../nbs/02_models.ipynb #bd856ea2
-def _relative_attention(P:dict, batch:PairBatch, noise:Tensor=None) -> tuple:
-    "Weights of a and b, 2 x (S, n, H), and their values minus that of `=`: tables 2 x (S, tokens, d), or rows with noise."
-    W_kq, x_eq = _score_weights(P, batch.n_heads), _equals(P)[0][:, None]
-    scores, values = [], []
-    for i,tokens in enumerate((batch.a, batch.b)):
-        x = P["W_E"][:, :-1] + P["W_pos"][:, i:i+1] - x_eq
-        score, value = _rows(x @ W_kq.mT, tokens), x @ P["W_V"].mT
-        if noise is not None:
-            score = torch.baddbmm(score, noise[:, :, i], W_kq.mT)
-            value = torch.baddbmm(_rows(value, tokens), noise[:, :, i], P["W_V"].mT)
-        scores.append(score); values.append(value)
-    w = torch.stack([*scores, torch.zeros_like(scores[0])]).softmax(0)
-    return (w[0], w[1]), values
-
-def _mix(weights, rows) -> Tensor: # J x (S, n, H), J x (S, n, d) -> (S, n, d): the weighted sum, head by head
-    H = weights[0].shape[-1]
-    return sum(w[..., None]*row.unflatten(-1, (H, -1)) for w,row in zip(weights, rows)).flatten(2)
+def _attend_from_equals(P:dict, batch:PairBatch, noise:Tensor=None) -> tuple:
+    "Weights (S, n, 2, H); values relative to `=`, (S, 2 tokens, d) or with noise (S, 2 n, d); and `resid_mid` without them."
+    x_eq = P["W_E"][:, -1] + P["W_pos"][:, 2]
+    x = (P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None] - x_eq[:, None, None]).flatten(1, 2)
+    q = _mat_vec(P["W_Q"], x_eq).unflatten(1, (batch.n_heads, 1, -1))
+    W_kq = (q @ P["W_K"].unflatten(1, (batch.n_heads, -1)))[:, :, 0]/math.sqrt(q.shape[-1])
+    scores, values = batch.pick(x @ W_kq.mT, 2), x @ P["W_V"].mT
+    if noise is not None:
+        noise = noise.flatten(1, 2)
+        scores = torch.baddbmm(scores, noise, W_kq.mT)
+        values = torch.baddbmm(batch.pick(values, 2), noise, P["W_V"].mT)
+    weights = F.pad(scores.unflatten(1, (-1, 2)), (0, 0, 0, 1)).softmax(2)[:, :, :2]
+    return weights, values, x_eq + _mat_vec(P["W_O"], _mat_vec(P["W_V"], x_eq))
 
 # %% ../nbs/02_models.ipynb #75cf46ac
-def _resid_mid_noisy(P:dict, batch:PairBatch, noise:Tensor) -> Tensor: # (S, n, d_model); noise (S, n, 3, d_model)
+def _noisy_resid_mid(P:dict, batch:PairBatch, noise:Tensor) -> Tensor: # (S, n, d_model); noise (S, n, 3, d_model)
     heads = lambda x: x.unflatten(-1, (batch.n_heads, -1))
-    x_eq = _equals(P)[0][:, None] + noise[:, :, 2]
-    q, keys, values = heads(x_eq @ P["W_Q"].mT), [x_eq @ P["W_K"].mT], [x_eq @ P["W_V"].mT]
-    for i,tokens in enumerate((batch.a, batch.b)):
-        x = P["W_E"][:, :-1] + P["W_pos"][:, i:i+1]
-        for W,out in ((P["W_K"], keys), (P["W_V"], values)):
-            out.append(torch.baddbmm(_rows(x @ W.mT, tokens), noise[:, :, i], W.mT))
-    scores = torch.stack([(q*heads(k)).sum(-1) for k in keys])/math.sqrt(q.shape[-1])
-    return torch.baddbmm(x_eq, _mix(scores.softmax(0), values), P["W_O"].mT)
+    x = P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None]
+    x_eq = P["W_E"][:, -1:] + P["W_pos"][:, 2:]
+    x = torch.cat([x.flatten(1, 2), x_eq], 1)
+    keys, values = (torch.baddbmm(batch.pick(x @ P[W].mT, 3), noise.flatten(1, 2), P[W].mT) for W in ("W_K", "W_V"))
+    x_eq = x_eq + noise[:, :, 2]
+    q = heads(x_eq @ P["W_Q"].mT)[:, :, None]
+    scores = (q*heads(keys).unflatten(1, (-1, 3))).sum(-1)/math.sqrt(q.shape[-1])
+    return torch.baddbmm(x_eq, _mix(scores.softmax(2), values), P["W_O"].mT)
 
 # %% ../nbs/02_models.ipynb #59154cfb
 def fast_logits(
@@ -214,20 +205,18 @@ def fast_logits(
     noise:Tensor=None, # (S, n, 2, d_model) on a and b, (S, n, 3, d_model) on all positions, or none
 ) -> Tensor: # (S, n, n_classes)
     "The transformer's logits by tables and merged products; the same numbers as the formula within rounding."
-    n_classes, (S, n) = P["W_U"].shape[1], batch.shape
+    n_classes, H = P["W_U"].shape[1], batch.n_heads
     W_U = F.pad(P["W_U"], (0, 0, 0, -n_classes % 16))
     K, U = torch.cat([W_U, P["W_in"]], 1), W_U @ P["W_out"]
     bias = torch.cat([_mat_vec(W_U, P["b_out"]), P["b_in"]], 1)
-    if noise is not None and noise.shape[2] == 3: pre = _resid_mid_noisy(P, batch, noise) @ K.mT
+    if noise is not None and noise.shape[2] == 3: pre = _noisy_resid_mid(P, batch, noise) @ K.mT
     else:
-        weights, values = _relative_attention(P, batch, noise)
-        x_eq, v_eq = _equals(P)
-        bias, K_O = bias + _mat_vec(K, x_eq + _mat_vec(P["W_O"], v_eq)), K @ P["W_O"]
-        if noise is None:
-            K_O, values = (o.unflatten(-1, (batch.n_heads, -1)) for o in (K_O, torch.cat(values, 1)))
-            table = torch.einsum("sthk,swhk->shtw", values, K_O)
-            pre = _TableSum.apply(table.flatten(0, 2), torch.cat(weights, -1).flatten(0, 1), batch).view(S, n, -1)
-        else: pre = _mix(weights, values) @ K_O.mT
+        weights, values, base = _attend_from_equals(P, batch, noise)
+        bias, K_O = bias + _mat_vec(K, base), K @ P["W_O"]
+        if noise is not None: pre = _mix(weights, values) @ K_O.mT
+        else:
+            table = torch.einsum("sthk,swhk->shtw", *(o.unflatten(-1, (H, -1)) for o in (values, K_O)))
+            pre = _TableSum.apply(table.flatten(0, 2), weights.reshape(-1, 2*H), batch).unflatten(0, batch.shape)
     return _Readout.apply(pre, bias, U)[..., :n_classes]
 
 # %% ../nbs/02_models.ipynb #767b85ff
@@ -260,12 +249,11 @@ class FastTransformer(Transformer):
         "Named features of every pair, at the last position (`embed`: all positions side by side)."
         names, batch = check_features(names), pairs if isinstance(pairs, PairBatch) else self.prepare(pairs)
         P, noise = {k: v[None] for k,v in self.named_parameters()}, None if noise is None else noise[None]
-        if noise is not None and noise.shape[2] == 3: mid = _resid_mid_noisy(P, batch, noise)
+        if noise is not None and noise.shape[2] == 3: mid = _noisy_resid_mid(P, batch, noise)
         else:
-            weights, values = _relative_attention(P, batch, noise)
-            if noise is None: values = _rows(values[0], batch.a), _rows(values[1], batch.b)
-            x_eq, v_eq = _equals(P)
-            mid = (x_eq + _mat_vec(P["W_O"], v_eq))[:, None] + _mix(weights, values) @ P["W_O"].mT
+            weights, values, base = _attend_from_equals(P, batch, noise)
+            rows = values if noise is not None else batch.pick(values, 2)
+            mid = torch.baddbmm(base[:, None], _mix(weights, rows), P["W_O"].mT)
         got = dict(resid_mid=mid[0])
         if "embed" in names:
             x = self.W_E[F.pad(batch.pairs[0], (0, 1), value=self.n_tokens)] + self.W_pos
