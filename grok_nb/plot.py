@@ -61,11 +61,9 @@ def plot_run(
     steps, colour, at = history["step"].clip(lower=1), method_colour(method), milestones(history, hold)
     ax.plot(steps, history["train/acc"], color=colour, lw=1.1, ls=(0, (4, 2)), label="train")
     ax.plot(steps, history["test/acc"], color=colour, lw=2.2, label="test")
-    ends = [(at["fit"], "  fits", "left", .5), (at["test95"], "groks", "right", .88)]
-    for x,word,side,y in ends:
-        if np.isnan(x): continue
-        ax.annotate(f"{word} at {x:,.0f}  ", (x, y), ha=side, color=colour, fontsize=9)
-        ax.axvline(x, color=colour, lw=.8, alpha=.6)
+    said = [f"{word} at {x:,.0f}" for word,x in (("fits", at["fit"]), ("groks", at["test95"])) if not np.isnan(x)]
+    ax.set_title(", ".join(said), loc="right", fontsize=9, color=colour)
+    for x in (at["fit"], at["test95"]): ax.axvline(x, color=colour, lw=.8, alpha=.6)
     if not np.isnan(at["fit"] + at["test95"]): ax.axvspan(at["fit"], at["test95"], color=colour, alpha=.08, lw=0)
     ax.set(ylim=(-.03, 1.05))
     return ax

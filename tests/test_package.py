@@ -1,0 +1,80 @@
+"The library is what the notebooks export, the README is what the index says, and a wheel holds all that a user needs."
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    "A copy of the checkout, to be exported, cleaned and built in."
+    to = tmp_path_factory.mktemp("copy") / "grok_nb"
+    leave = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", ".pytest_cache", "runs")
+    shutil.copytree(ROOT, to, ignore=leave, symlinks=True)
+    return to
+
+
+def run(*command, cwd):
+    done = subprocess.run([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def tool(name):
+    "A command of the environment that the tests run in."
+    return Path(sys.executable).parent / name
+
+
+def test_library_and_notebooks_are_in_step(copy):
+    run(tool("nbdev-export"), cwd=copy)
+    names = {p.name for folder in (ROOT, copy) for p in (folder / "grok_nb").glob("*.py")}
+    differ = [n for n in sorted(names) if not (ROOT / "grok_nb" / n).exists() or not (copy / "grok_nb" / n).exists()
+              or (ROOT / "grok_nb" / n).read_bytes() != (copy / "grok_nb" / n).read_bytes()]
+    assert not differ, f"nbdev-export changes {differ}: edit the notebooks, then run nbdev-export"
+
+
+def test_notebooks_are_clean(copy):
+    run(tool("nbdev-clean"), cwd=copy)
+    differ = [p.name for p in (ROOT / "nbs").glob("*.ipynb") if p.read_bytes() != (copy / "nbs" / p.name).read_bytes()]
+    assert not differ, f"nbdev-clean changes {differ}"
+
+
+def test_readme_is_the_index(copy):
+    run(sys.executable, ".ci/readme.py", cwd=copy)
+    assert (copy / "README.md").read_text() == (ROOT / "README.md").read_text(), "run python .ci/readme.py"
+    for picture in (copy / "nbs" / "images").iterdir():
+        assert picture.read_bytes() == (ROOT / "nbs" / "images" / picture.name).read_bytes(), picture.name
+
+
+def test_one_version():
+    cfg = ConfigParser(delimiters=["="], interpolation=None)
+    cfg.read(ROOT / "settings.ini")
+    version = cfg["DEFAULT"]["version"]
+    assert f'__version__ = "{version}"' in (ROOT / "grok_nb" / "__init__.py").read_text()
+    assert re.search(rf"^version: {re.escape(version)}$", (ROOT / "CITATION.cff").read_text(), re.M)
+
+
+def test_wheel_installs_and_imports_elsewhere(copy, tmp_path):
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ".", cwd=copy)
+    wheel, = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    modules = {f"grok_nb/{p.name}" for p in (ROOT / "grok_nb").glob("*.py")}
+    data = {str(p.relative_to(ROOT)) for f in ("data", "results") for p in (ROOT / "grok_nb" / f).glob("*")}
+    assert modules | data == {n for n in inside if ".dist-info/" not in n}
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    there = run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=tmp_path).strip()
+    here = run(sys.executable, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=tmp_path).strip()
+    (Path(there) / "dependencies.pth").write_text(here)
+    said = run(python, "-c", "import grok_nb.cli; print(grok_nb.__file__)", cwd=tmp_path)
+    assert Path(said.strip()).is_relative_to(tmp_path), said
+    assert "demo" in run(tmp_path / "venv" / "bin" / "grok_nb", "--help", cwd=tmp_path)
