@@ -68,8 +68,8 @@ class Transformer(nn.Module):
         noise:Tensor=None, # as for `forward`
     ) -> dict: # name -> (n, d): `embed` all positions side by side (3 d_model), the others at the last position
         "Named features of every pair."
-        got, handles = {}, []
-        for name in check_features(names):
+        got, handles, names = {}, [], check_features(names)
+        for name in names:
             read = (lambda x: x.flatten(1)) if name == "embed" else (lambda x: x[:, -1])
             hook = lambda mod, args, out, name=name, read=read: got.update({name: read(out)})
             handles.append(getattr(self, name).register_forward_hook(hook))
