@@ -38,12 +38,14 @@ def check_features_matrix(
         f"{tuple(Z.shape) if isinstance(Z, Tensor) else type(Z).__name__}; flatten what belongs to one sample")
     if not len(Z): raise GrokError(f"{name}: shape {tuple(Z.shape)} holds no samples")
     Z = Z.double()
+    norm = Z.norm(dim=1, keepdim=True)
+    if norm.isfinite().all() and (norm > 1e-150).all(): return Z/norm
     if not Z.isfinite().all(): raise GrokError(f"{name}: row {(~Z.isfinite()).any(1).nonzero()[0].item()} holds NaN or infinity")
-    scale = Z.detach().abs().amax(1, keepdim=True) # first, so that the norm of tiny and huge rows does not leave the range
+    scale = Z.detach().abs().amax(1, keepdim=True)
     if (zero := (scale == 0).flatten()).any():
         raise GrokError(f"{name}: {zero.sum().item()} of {len(Z)} rows are zero (the first is {zero.nonzero()[0].item()}) "
             "and have no direction; leave them out, or read another layer")
-    Z = Z/scale
+    Z = Z/scale # the squares of such numbers leave double precision's range
     return Z/Z.norm(dim=1, keepdim=True)
 
 def _check_alpha(alpha:float):
@@ -62,7 +64,14 @@ def spectrum_entropy(
     lam = lam[lam > (rounding if alpha < 1 else 0)]
     return -(lam*lam.log()).sum() if alpha == 1 else lam.pow(alpha).sum().log()/(1-alpha)
 
-def _smaller(Z:Tensor) -> Tensor: return Z.T @ Z if Z.shape[1] < len(Z) else Z @ Z.T
+def _smaller(Z:Tensor, block:int=128) -> Tensor: # Z.T @ Z or Z @ Z.T; without gradients only one triangle is computed
+    A = Z if Z.shape[1] < len(Z) else Z.T
+    if Z.requires_grad or A.shape[1] <= block: return A.T @ A
+    out = A.new_empty(A.shape[1], A.shape[1])
+    for i in range(0, len(out), block):
+        out[i:i+block, i:] = A[:, i:i+block].T @ A[:, i:]
+        out[i:, i:i+block] = out[i:i+block, i:].T
+    return out
 
 def _entropy(Z:Tensor, alpha:float, n:int=None) -> Tensor: # of rows of length one; n: samples, if not all are here
     n = n or len(Z)
@@ -130,8 +139,8 @@ def joint_product(
     uses:int, # products to come
     memory:float=2.2e9, # bytes it may take
     way:str=None, # "stored", "blocks" or "factored"; the cheapest if not given
-): # function (k, n) -> (k, n)
-    "Multiplication by the joint matrix (R1 o R2)/n, in the way that costs least."
+) -> tuple: # (function (k, n) -> (k, n), tr J^2)
+    "Multiplication by the joint matrix J = (R1 o R2)/n, in the way that costs least."
     n, d1, d2 = len(Z1), Z1.shape[1], Z2.shape[1]
     make = n*n*(d1 + d2)
     cost = {"stored": make + uses*n*n*k, "blocks": uses*(make + n*n*k), "factored": uses*2*n*d1*d2*k}
@@ -139,18 +148,22 @@ def joint_product(
     way = way or min((o for o in cost if fits[o] <= memory), key=cost.get)
     if way == "stored":
         J = Z1.new_empty(n, n)
-        for i,block in _blocks(Z1, Z2): J[i:i+len(block)] = block.div_(n)
-        return lambda V: V @ J
-    if way == "blocks": return lambda V: torch.cat([V @ block.T for _,block in _blocks(Z1, Z2)], 1)/n
-    return lambda V: torch.stack([((Z1 @ (Z1.T @ (v[:, None]*Z2)))*Z2).sum(1) for v in V])/n
+        for i in range(0, n, 512): # one triangle, then its mirror image
+            rows = (Z1[i:i+512] @ Z1[i:].T).mul_(Z2[i:i+512] @ Z2[i:].T).div_(n)
+            J[i:i+512, i:], J[i:, i:i+512] = rows, rows.T
+        return lambda V: V @ J, J.flatten().dot(J.flatten()).item()
+    squares = _joint_squares(Z1, Z2).neg().exp().item()
+    if way == "blocks": return lambda V: torch.cat([V @ block.T for _,block in _blocks(Z1, Z2)], 1)/n, squares
+    return lambda V: torch.stack([((Z1 @ (Z1.T @ (v[:, None]*Z2)))*Z2).sum(1) for v in V])/n, squares
 
 def lanczos_quadrature(
-    product, # (k, n) -> (k, n), by a symmetric positive semi-definite matrix of trace 1
+    product, # (k, n) -> (k, n), by a symmetric positive semi-definite matrix J of trace 1
     f, # function of eigenvalues (a tensor), 0 at 0
     V:Tensor, # (k, n) probe vectors of signs
+    squares:float, # tr J^2
     steps:int, # of Lanczos at most; fewer once they no longer matter beside the spread over probe vectors
-) -> Tensor: # (k,) one estimate of tr f a probe vector
-    "Stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017), with full reorthogonalisation."
+) -> Tensor: # (k,) one estimate of tr f(J) a probe vector
+    "Stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017), fully reorthogonalised, with a quadratic control variate."
     k, n = V.shape
     Q = V.new_zeros(k, min(steps, n), n)
     diagonal, off, before = V.new_zeros(k, Q.shape[1]), V.new_zeros(k, Q.shape[1]), None
@@ -167,10 +180,17 @@ def lanczos_quadrature(
         if j % 5 < 4 and alive.any() and j+1 < Q.shape[1]: continue
         T = torch.diag_embed(diagonal[:, :j+1]) + torch.diag_embed(off[:, :j], 1) + torch.diag_embed(off[:, :j], -1)
         nodes, vectors = torch.linalg.eigh(T)
-        values = n*(vectors[:, 0].square()*f(nodes.clamp(min=0))).sum(1)
-        if not alive.any() or before is not None and (values-before).abs().max() < 1e-3*values.std()/k**.5: break
+        values = _without_quadratic(nodes.clamp(min=0), vectors[:, 0].square(), f, n, squares)
+        if not alive.any() or before is not None and (values-before).abs().max() < .1*values.std()/k**.5: break
         before = values
     return values
+
+def _without_quadratic(nodes:Tensor, weights:Tensor, f, n:int, squares:float) -> Tensor: # (k,)
+    powers = torch.stack([torch.ones_like(nodes), nodes, nodes.square()], -1)
+    scale = powers.abs().amax((0, 1))
+    root = weights.clamp(min=0).sqrt()[..., None]
+    c = torch.linalg.lstsq((root*powers/scale).flatten(0, 1), (root*f(nodes)[..., None]).flatten(0, 1), driver="gelsd").solution[:, 0]/scale
+    return n*(weights*(f(nodes) - powers @ c)).sum(1) + c @ c.new_tensor([n, 1, squares])
 
 # %% ../nbs/05_entropy.ipynb #c7a33a24
 class Estimate(NamedTuple):
@@ -203,8 +223,8 @@ def _joint_estimates(Z1:Tensor, Z2:Tensor, alpha:float, probes:int, steps:int, s
     n = len(Z1)
     rounding = n*torch.finfo(Z1.dtype).eps if alpha < 1 else 0
     f = (lambda x: torch.special.entr(x)) if alpha == 1 else (lambda x: torch.where(x > rounding, x, 0).pow(alpha))
-    product = joint_product(Z1, Z2, probes, steps)
-    return lanczos_quadrature(product, f, _signs(n, probes, seed, Z1), steps)
+    product, squares = joint_product(Z1, Z2, probes, steps)
+    return lanczos_quadrature(product, f, _signs(n, probes, seed, Z1), squares, steps)
 
 def _from_traces(traces:Tensor, alpha:float) -> tuple: # the entropy, and each probe's first-order share of its deviation
     mean = traces.mean()
@@ -232,7 +252,7 @@ def mutual_information(
     Z2:Tensor, # (n, d2) features of the same samples, or (n,) integer labels
     alpha:float=1., # > 0, order
     way:str="auto", # "exact", "estimate", or the cheaper: exact up to 1,500 samples and wherever there is a shortcut
-    probes:int=16, # probe vectors of an estimate, at least 2
+    probes:int=8, # probe vectors of an estimate, at least 2
     steps:int=60, # Lanczos steps of an estimate at most
     seed:int=0, # of the probe vectors
 ) -> Estimate: # value in nats; at alpha = 1 from 0 to the smaller entropy

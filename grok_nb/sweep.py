@@ -389,11 +389,17 @@ def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[
 
 def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
+def _prediction():
+    watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
+    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
+        d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=0, frames=0, probes=watch)
+
 PRESETS = {
     "tiny": (_tiny, "six runs of a second, to see that a sweep works"),
     "three_methods_p113": (_three_methods_p113, "C7, C8, C9, C13, C14: the paper's setting, eight paired seeds"),
     "laws_p59": (_laws_p59, "C8, C9, C13, C14: which laws when, rewarded, suppressed, delayed; eight paired seeds"),
     "laws_other_tasks": (_laws_other_tasks, "laws of tasks without commutativity, and of a table with no other law"),
+    "prediction": (_prediction, "C5, C11, C12: small runs of which many never grok within their budget"),
     "mnist_settings": (_mnist_settings, "MNIST: initial scale and weight decay, on a seed of its own"),
     "mnist_methods": (_mnist_methods, "C1, C2, C3, C4, C7, C11 on MNIST: standard and noise, eight paired seeds"),
 }
