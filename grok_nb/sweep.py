@@ -389,6 +389,16 @@ def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[
 
 def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
+def _watch(every:int, rarely:int):
+    return ({"name": "information", "every": every}, {"name": "information", "every": rarely, "alpha": 2},
+        {"name": "information", "every": rarely, "alpha": .5, "draws": 1}, {"name": "information", "every": rarely, "side": "test", "draws": 1},
+        {"name": "robustness", "every": every}, {"name": "training_signals", "every": every}, {"name": "spectrum", "every": every},
+        {"name": "early_warning", "every": every}, "norms")
+
+def _measures_p59(): return grid(seed=range(8), method=["standard", "noise"], probes=_watch(50, 50), **SMALL | dict(steps=6000))
+
+def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(200, 1000) + ({"name": "law", "every": 500},))
+
 def _prediction():
     watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
     return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
@@ -399,6 +409,8 @@ PRESETS = {
     "three_methods_p113": (_three_methods_p113, "C7, C8, C9, C13, C14: the paper's setting, eight paired seeds"),
     "laws_p59": (_laws_p59, "C8, C9, C13, C14: which laws when, rewarded, suppressed, delayed; eight paired seeds"),
     "laws_other_tasks": (_laws_other_tasks, "laws of tasks without commutativity, and of a table with no other law"),
+    "measures_p59": (_measures_p59, "C1, C2, C11: every measure along training, eight paired seeds"),
+    "measures_p113": (_measures_p113, "C2, C11: every measure along training at the paper's setting, one seed"),
     "prediction": (_prediction, "C5, C11, C12: small runs of which many never grok within their budget"),
     "mnist_settings": (_mnist_settings, "MNIST: initial scale and weight decay, on a seed of its own"),
     "mnist_methods": (_mnist_methods, "C1, C2, C3, C4, C7, C11 on MNIST: standard and noise, eight paired seeds"),
