@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'demo_configs', 'side_by_side', 'compare', 'show_table', 'demo', 'assignments', 'run_config', 'run',
-           'do_sweep', 'do_status', 'parser', 'main']
+           'do_sweep', 'do_status', 'do_claims', 'parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #78c06cf0
 import argparse, json, sys, time
@@ -14,6 +14,7 @@ import joblib
 import matplotlib
 import pandas as pd
 
+from .claims import claims, show_claims
 from .groups import GrokError
 from .plot import plot_methods, plot_run
 from .sweep import PRESETS, environments, preset, ship, status, sweep
@@ -127,6 +128,11 @@ def do_status(args):
     "What a store holds and what is left."
     print(status(args.store))
 
+# %% ../nbs/16_cli.ipynb #52d3c1a0
+def do_claims(args):
+    "Every claim with its statistics over seeds and its verdict, from the shipped tables."
+    print(show_claims(claims(args.only or None)))
+
 # %% ../nbs/16_cli.ipynb #06542eb2
 def parser() -> argparse.ArgumentParser:
     "The program's options."
@@ -166,6 +172,9 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("status", help="what a sweep has done and what is left", description=do_status.__doc__)
     p.add_argument("store", help="folder of a sweep")
     p.set_defaults(do=do_status)
+    p = sub.add_parser("claims", help="the paper's claims, judged from stored runs", description=do_claims.__doc__)
+    p.add_argument("only", nargs="*", help="C1, C2, ...; all if not given")
+    p.set_defaults(do=do_claims)
     return top
 
 # %% ../nbs/16_cli.ipynb #de7bf1b6
