@@ -17,7 +17,7 @@ import pandas as pd
 from .claims import claims, show_claims
 from .groups import GrokError
 from .plot import plot_methods, plot_run
-from .sweep import PRESETS, environments, preset, ship, status, sweep
+from .sweep import PRESETS, ends_alike, environments, preset, ship, status, sweep
 from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
 # %% ../nbs/16_cli.ipynb #866b5545
@@ -121,7 +121,8 @@ def do_sweep(args):
     if args.seeds is not None: configs = [c for c in configs if c.seed in sorted({o.seed for o in configs})[:args.seeds]]
     table = sweep(configs, store, n_jobs=args.n_jobs, stack=args.stack, retry=args.retry, scheduler=args.scheduler, quiet=args.quiet)
     print(status(store))
-    if args.ship: ship(table, args.name, args.ship, environments=environments(store))
+    extras = {"cka": ends_alike(store, configs)} if args.ship and args.name.startswith("measures") else {}
+    if args.ship: ship(table, args.name, args.ship, environments=environments(store), extras=extras)
     return 0 if (table.summary["status"] == "done").all() else 1
 
 def do_status(args):

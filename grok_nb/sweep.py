@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHIPPED', 'SMALL', 'MNIST', 'WATCH_MNIST', 'PRESETS', 'grid', 'is_done', 'run_in_store', 'fit_stacked', 'stacks',
            'Table', 'config_columns', 'summarise', 'make_table', 'read_store', 'sweep', 'status', 'ship',
-           'environments', 'results', 'preset']
+           'environments', 'results', 'ends_alike', 'preset']
 
 # %% ../nbs/12_sweep.ipynb #81e96246
 import hashlib, io, itertools, json, re, traceback, warnings
@@ -18,14 +18,16 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
+import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from .groups import GrokError
 from .probes import Probe
+from .spectra import cka
+from .tasks import make_task
 from .train import (RunConfig, Training, claim_folder, csv_bytes, fit, first_held, len_cores, levels_of, load_checkpoint,
-    milestones, paper_config, read_config, read_csv, same_history, save_checkpoint, save_run, torch_threads,
+    load_run, milestones, paper_config, read_config, read_csv, same_history, save_checkpoint, save_run, torch_threads,
     train_loop, write_atomic)
 
 # %% ../nbs/12_sweep.ipynb #fd87ca7f
@@ -130,6 +132,7 @@ class Table:
     configs:dict # hash -> `RunConfig`
     problems:list = field(default_factory=list) # what was found and left alone, in words
     about:dict = field(default_factory=dict) # of shipped tables: where the numbers come from
+    extras:dict = field(default_factory=dict) # name -> DataFrame: more about these runs
 
     def runs(self,
         **columns # values of config columns, for example method="noise"
@@ -314,6 +317,7 @@ def ship(
     folder, # where the three files go
     every:int=1, # keep each so many rows of a history, and the last
     environments:list=(), # versions and machine of the runs, one each if they differ
+    extras:dict=None, # name -> DataFrame, more tables about these runs
 ):
     "Write the finished runs of a table as they ship: NAME_history.csv.gz, NAME_summary.csv and NAME_configs.json."
     folder, done = Path(folder), table.summary[table.summary["status"] == "done"]
@@ -334,6 +338,7 @@ def ship(
     changed = lambda c: {k: v for k,v in asdict(c).items() if v != asdict(RunConfig())[k]}
     about = dict(environments=list(environments), every=every, core_hours=round(done["seconds"].sum()/3600, 3),
         configs={h: changed(c) for h,c in configs.items()})
+    for k,o in (extras or {}).items(): write_atomic(folder/f"{name}_extra_{k}.csv", o.to_csv(index=False, float_format="%.6g").encode())
     write_atomic(folder/f"{name}_configs.json", json.dumps(about, indent=1).encode())
 
 def environments(store) -> list:
@@ -358,7 +363,30 @@ def results(
     columns = config_columns(configs)
     history.insert(0, "hash", np.array(list(configs))[history.pop("run")])
     history = pd.concat([history[["hash"]], columns.loc[history["hash"]].reset_index(drop=True), history.drop(columns="hash")], axis=1)
-    return Table(history, summary, configs, about=about)
+    extras = {}
+    for path in folder.iterdir():
+        if path.name.startswith(f"{name}_extra_"):
+            with path.open("rb") as f: extras[path.name.removeprefix(f"{name}_extra_").removesuffix(".csv")] = pd.read_csv(f)
+    return Table(history, summary, configs, about=about, extras=extras)
+
+# %% ../nbs/12_sweep.ipynb #0426bf74
+def ends_alike(
+    store, # folder of a sweep of one task
+    configs:list, # of `RunConfig`
+    feature:str="resid_post",
+) -> pd.DataFrame: # a row a pair of runs: methods, seeds, linear CKA of the feature over all pairs of the table
+    "CKA between the last weights of runs: of two methods with the same seed, and of one method with the next seed."
+    ends = {}
+    for c in configs:
+        if not is_done(Path(store)/c.hash): continue
+        run = load_run(Path(store)/c.hash)
+        pairs = make_task(c.task, c.p, c.train_frac, c.seed, split=c.split).pairs
+        with torch.no_grad(): ends[c.method, c.seed] = run.model.features(pairs, feature)[feature]
+    rows = []
+    for (a, s), (b, t) in itertools.product(ends, ends):
+        if a < b and s == t or a == b and t == s+1:
+            rows.append(dict(method_a=a, seed_a=s, method_b=b, seed_b=t, feature=feature, cka=cka(ends[a, s], ends[b, t])))
+    return pd.DataFrame(rows, columns=["method_a", "seed_a", "method_b", "seed_b", "feature", "cka"])
 
 # %% ../nbs/12_sweep.ipynb #3f869f61
 def _tiny(): return grid(seed=range(2), method=["standard", "noise", "abelian"], p=7, train_frac=.6, d_model=16, d_mlp=32, lr=3e-3,

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['NO_TURN', 'PENALTY', 'CONFIGURATION', 'Transition', 'check_curve', 'transition', 'median_interval', 'cross_lag',
            'lags', 'lag_table', 'cut_step', 'at_cut', 'groks_in_budget', 'forecast_data', 'held_out', 'forecaster',
-           'auc_interval', 'auc_gain', 'norm_delay', 'dmd_residual', 'paper_curve', 'logistic_curve', 'fit_curve',
-           'Watcher']
+           'auc_interval', 'auc_gain', 'norm_delay', 'caught_early', 'dmd_residual', 'paper_curve', 'logistic_curve',
+           'fit_curve', 'Watcher']
 
 # %% ../nbs/11_transitions.ipynb #6cd86537
-import math
+import math, warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +109,8 @@ def median_interval(
     x = x[np.isfinite(x)]
     if not len(x): return math.nan, math.nan, math.nan
     if len(x) < 3 or np.ptp(x) == 0: return float(np.median(x)), *((float(x[0]),)*2 if len(x) > 2 else (math.nan,)*2)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore") # scipy warns where BCa fails; the result says so too
         got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method="BCa", rng=np.random.default_rng(0)).confidence_interval
         if not np.isfinite([got.low, got.high]).all(): # BCa fails where resamples hardly differ
             got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method="percentile", rng=np.random.default_rng(0)).confidence_interval
@@ -204,13 +205,13 @@ def forecast_data(
     configs:list, # of `RunConfig`
     measures:list,
     share:float=.2,
-) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: one a configuration whatever the seed)
+) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: one a configuration whatever the seed, (n,) which runs are left)
     "The forecasting problem of a set of runs."
     from dataclasses import replace
-    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash) for h,c in zip(histories, configs)]
+    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i) for i,(h,c) in enumerate(zip(histories, configs))]
     rows = [o for o in rows if o[0] is not None]
     if not rows: raise GrokError("no run has a question left at the cut")
-    return pd.DataFrame([o[0] for o in rows]), np.array([o[1] for o in rows]), np.array([o[2] for o in rows])
+    return pd.DataFrame([o[0] for o in rows]), *(np.array([o[k] for o in rows]) for k in (1, 2, 3))
 
 def held_out(
     X:pd.DataFrame, # (n, d) numbers at the cut
@@ -263,6 +264,20 @@ def norm_delay(
     if squared_norm <= 0 or target <= 0: raise GrokError("squared norms must be positive")
     rate = 2*lr*weight_decay
     return max(0., math.log(squared_norm/target))/rate if rate > 0 else math.inf
+
+def caught_early(
+    y, # (n,) bool, the run groks
+    scores, # (n,) higher: more likely to
+    lead, # (n,) steps from the forecast to the grok; nan where there is none
+    false_alarms:float=.05, # share of the runs that never grok which may be called
+) -> tuple: # (share of grokking runs called, their median lead in steps, share of the others called)
+    "What a threshold gives that calls at most so many of the runs that never grok."
+    y, scores = np.asarray(y, bool), np.asarray(scores, float)
+    if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is no threshold to choose")
+    others = np.sort(scores[~y])[::-1]
+    threshold = others[int(false_alarms*len(others))]
+    called = scores > threshold
+    return float(called[y].mean()), float(np.median(np.asarray(lead)[called & y])) if (called & y).any() else math.nan, float(called[~y].mean())
 
 def dmd_residual(
     values, # (n,) a curve on evenly spaced steps
