@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from .groups import GrokError
 from .models import MLP, FastTransformer, PairBatch, cross_entropy, fast_logits
+from .methods import METHODS # with all the methods in it
 from .perturb import make_methods
 from .probes import Probe, probe_spec, stream
 from .tasks import make_task
@@ -322,7 +323,8 @@ def state_of(self:Training, i:int) -> dict:
     "The state of one of the runs, as if it had been trained alone."
     whole, cut = self.state(), lambda v: v[i:i+1].clone() if v.dim() else v
     optimizer = whole["optimizer"] | {"state": {k: {n: cut(v) for n,v in o.items()} for k,o in whole["optimizer"]["state"].items()}}
-    return whole | dict(hashes=[whole["hashes"][i]], train_acc=cut(self.train_acc), order=cut(self.order), optimizer=optimizer,
+    deep = lambda v: {k: deep(o) for k,o in v.items()} if isinstance(v, dict) else cut(v) if isinstance(v, Tensor) else v
+    return whole | dict(methods=[deep(o) for o in whole["methods"]], hashes=[whole["hashes"][i]], train_acc=cut(self.train_acc), order=cut(self.order), optimizer=optimizer,
         params={k: cut(v) for k,v in whole["params"].items()}, streams={k: [gs[i]] for k,gs in whole["streams"].items()},
         rows=[self.rows[i]], frames=[whole["frames"][i]])
 
