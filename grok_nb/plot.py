@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .groups import GrokError
 from .train import LEVELS, first_held, milestones
@@ -35,7 +36,7 @@ def tidy_axes(
     log:bool=True, # steps on a log axis
 ) -> Axes:
     "The axes of every curve over steps."
-    if log: ax.set_xscale("log")
+    if log: ax.set_xscale("log"); ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="steps", ylabel=ylabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", lw=.6)
@@ -128,7 +129,8 @@ def plot_learned(
         ax.plot([half, last if np.isnan(most) else most], [i, i], lw=5, solid_capstyle="butt", color=COLOURS["abelian"], alpha=.35 if np.isnan(most) else 1)
         if not np.isnan(most): ax.plot([most], [i], "|", ms=13, mew=2, color=COLOURS["standard"])
     for x,word in ((fit, "fit"), (milestones(history, hold)["test95"], "test set")):
-        if not np.isnan(x): ax.axvline(x, color="#888888", lw=.8); ax.text(x, len(measures)-.4, word, fontsize=8, ha="center")
-    ax.set(xscale="log", xlabel="steps", yticks=range(len(measures)), yticklabels=list(measures), ylim=(len(measures)-.5, -.8))
+        if not np.isnan(x): ax.axvline(x, color="#888888", lw=.8); ax.text(x, -.8, word, fontsize=8, ha="center", va="bottom")
+    ax.set_xscale("log"); ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set(xlabel="steps", yticks=range(len(measures)), yticklabels=list(measures), ylim=(len(measures)-.5, -.8))
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -134,16 +134,23 @@ class Table:
     about:dict = field(default_factory=dict) # of shipped tables: where the numbers come from
     extras:dict = field(default_factory=dict) # name -> DataFrame: more about these runs
 
+    def select(self,
+        **where # values of config fields or columns, for example method="noise", train_frac=.4
+    ) -> pd.DataFrame: # rows of the summary
+        "The runs that have these values."
+        rows = self.summary
+        for k,v in where.items():
+            if k in {f.name for f in fields(RunConfig)}: rows = rows[np.array([getattr(self.configs[h], k) == v for h in rows["hash"]], bool)]
+            elif k in rows: rows = rows[rows[k] == v]
+            else: raise GrokError(f"no column {k!r}; there are the fields of a config and {', '.join(rows)}")
+        return rows
+
     def runs(self,
-        **columns # values of config columns, for example method="noise"
+        **where # as for `select`
     ) -> list: # of histories, a DataFrame a run, in the order of the summary
         "The histories of the runs that have these values."
-        rows = self.summary
-        for k,v in columns.items():
-            if k not in rows: raise GrokError(f"no column {k!r}; there are {', '.join(rows)}")
-            rows = rows[rows[k] == v]
         parts = dict(tuple(self.history.groupby("hash", sort=False)))
-        return [parts[h].dropna(axis=1, how="all").reset_index(drop=True) for h in rows["hash"] if h in parts]
+        return [parts[h].dropna(axis=1, how="all").reset_index(drop=True) for h in self.select(**where)["hash"] if h in parts]
 
 def config_columns(
     configs:dict, # hash -> `RunConfig`
