@@ -368,8 +368,8 @@ def results(
     with (folder/f"{name}_history.csv.gz").open("rb") as f: history = pd.read_csv(f, compression="gzip")
     with (folder/f"{name}_summary.csv").open("rb") as f: summary = pd.read_csv(f)
     columns = config_columns(configs)
-    history.insert(0, "hash", np.array(list(configs))[history.pop("run")])
-    history = pd.concat([history[["hash"]], columns.loc[history["hash"]].reset_index(drop=True), history.drop(columns="hash")], axis=1)
+    hashes = np.array(list(configs))[history.pop("run")]
+    history = pd.concat([columns.loc[hashes].reset_index(), history], axis=1)
     extras = {}
     for path in folder.iterdir():
         if path.name.startswith(f"{name}_extra_"):
