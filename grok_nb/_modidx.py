@@ -258,6 +258,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'grok_nb.spectra.key_frequencies': ('spectra.html#key_frequencies', 'grok_nb/spectra.py')},
             'grok_nb.sweep': { 'grok_nb.sweep.Table': ('sweep.html#table', 'grok_nb/sweep.py'),
                                'grok_nb.sweep.Table.runs': ('sweep.html#table.runs', 'grok_nb/sweep.py'),
+                               'grok_nb.sweep.Table.select': ('sweep.html#table.select', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._about': ('sweep.html#_about', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._error_file': ('sweep.html#_error_file', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._failed': ('sweep.html#_failed', 'grok_nb/sweep.py'),

@@ -172,6 +172,7 @@ def claim_c4(norm="l2") -> list:
     return [judge(f"MNIST: least margin of test accuracy over the {norm} bound", [(h["test/acc"]-h[f"bound/{norm}"]).min() for h in rows], above=0),
         judge(f"MNIST: share of rows at which the {norm} bound says anything", [(h[f"bound/{norm}"] > 0).mean() for h in rows], above=.5)]
 
+# %% ../nbs/13_claims.ipynb #b5aee0cd
 def claim_c5() -> list:
     "C5: error of the paper's curve over that of a logistic, fitted on each half of the seeds and scored on the other."
     runs, ratios = _runs("measures_p59", method="standard"), []
@@ -215,6 +216,7 @@ MEASURES_C11 = ("pmi/embed:resid_post", "mid/embed:resid_post", "pe/resid_post",
     "perturbation_error", "input_gradient", "sharpness", "grad_norm", "logit_entropy", "effective_rank/resid_post", "fourier/gini",
     "class_ratio@test", "commutator_defect", "dropout_variance")
 
+# %% ../nbs/13_claims.ipynb #eb308263
 def claim_c11() -> list:
     "C11: distance of a measure's turn from that of test accuracy, |log ratio|; near means within a factor 1.25."
     runs = _runs("measures_p59", method="standard")
@@ -246,6 +248,7 @@ def forecast_problem(table:Table) -> tuple: # (X, y, groups, steps from the fore
     X["DMD residual"] = np.nan_to_num(np.log(np.maximum(residuals, 1e-12)), nan=0.)
     return X, y, groups, grok-cut
 
+# %% ../nbs/13_claims.ipynb #f6c821a1
 def forecasts(table:Table=None) -> pd.DataFrame: # a row a set of numbers
     "On configurations not seen: ROC AUC of what can be known at the cut, gain over configuration, norm and loss, lead, calibration."
     table = table or _get("prediction")
@@ -289,6 +292,7 @@ def claim_c12() -> list:
         "holds" if r["gain_low"] > 0 else "does not hold" if r["gain_high"] < .01 else "undecided"))
     return out
 
+# %% ../nbs/13_claims.ipynb #6b0d7bbc
 def claim_c13() -> list:
     "C13: mirrored less unmirrored test accuracy at the widest, and test accuracy there over train_frac, under noise."
     out = []

@@ -68,6 +68,7 @@ def norms(model, task, generator=None) -> dict:
     first, *_, last = [w for w in model.parameters() if w.dim() == 2]
     return {"norm/l1": weight_norm(model, 1), "norm/first": first.norm().item(), "norm/last": last.norm().item()}
 
+# %% ../nbs/09_probes.ipynb #0e67ce98
 def training_signals(model, task, generator=None, loss:str="cross_entropy") -> dict:
     "Norm of the whole training set's loss gradient, and mean entropy of the predictions: baselines for early warning."
     out = model(task.x_train)
@@ -108,6 +109,9 @@ def early_warning(model, task, generator=None, lr:float=1e-3, drop:float=.1, dra
             out["dropout_variance"] = torch.stack(hit).var().item()
     return out
 
+
+
+# %% ../nbs/09_probes.ipynb #2bc44167
 @torch.no_grad()
 def law(model, task, generator=None, only:tuple=LAWS) -> dict:
     "Shares of each law's statements that hold: `law/associativity`, and by split `law/associativity/none`, ..."

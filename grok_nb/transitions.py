@@ -68,6 +68,7 @@ def _fit(x:np.ndarray, y:np.ndarray, at:int): # parameters of the logistic on a 
         if best is None or error < best[0]: best = error, p
     return best
 
+# %% ../nbs/11_transitions.ipynb #b17cbcfa
 def transition(
     steps, # (n,) increasing
     values, # (n,) a curve; rows that are not finite are left out
@@ -128,6 +129,7 @@ def cross_lag(
         return abs(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() and y.std() else 0.
     return max(shifts, key=lambda k: (score(k), -abs(k)))
 
+# %% ../nbs/11_transitions.ipynb #080e95d9
 def lags(
     histories:list, # of DataFrames, a run each
     measures:list, # columns
@@ -200,6 +202,7 @@ def groks_in_budget(history:pd.DataFrame, config:RunConfig, level:float=.95) -> 
     "Whether test accuracy reaches the level within the run."
     return bool((history["test/acc"] >= level).any())
 
+# %% ../nbs/11_transitions.ipynb #17f9bd15
 def forecast_data(
     histories:list,
     configs:list, # of `RunConfig`
@@ -230,6 +233,7 @@ def forecaster():
     "Logistic regression on standardised numbers."
     return make_pipeline(StandardScaler(), LogisticRegression(C=1., max_iter=2000))
 
+# %% ../nbs/11_transitions.ipynb #9909b591
 def auc_interval(
     y, # (n,) bool
     scores, # (n,)
