@@ -144,26 +144,28 @@ class _TableSum(Function):
 
 # %% ../nbs/02_models.ipynb #5df56cbd
 class _Readout(Function):
-    "logits = pre[:, :P] + relu(pre[:, P:]) @ U.T, after adding `bias` to `pre` (S, n, P + d_mlp), which is overwritten."
+    "logits = pre[:, :P] + (relu(pre[:, P:])*mask) @ U.T, after adding `bias` to `pre` (S, n, P + d_mlp), which is overwritten."
     @staticmethod
-    def forward(ctx, pre, bias, U):
+    def forward(ctx, pre, bias, U, mask):
         P, pre = U.shape[1], pre.detach()
         pre.add_(bias[:, None])
         h = pre[..., P:].relu_()
+        if mask is not None: h.mul_(mask)
         logits = torch.baddbmm(pre[..., :P], h, U.mT)
-        ctx.save_for_backward(h, U)
+        ctx.save_for_backward(h, U, mask)
         return logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
-        h, U = ctx.saved_tensors
+        h, U, mask = ctx.saved_tensors
         P = U.shape[1]
         d_pre = g.new_empty(*g.shape[:2], P+h.shape[-1])
         d_pre[..., :P] = g
         d_h = torch.bmm(g, U, out=d_pre[..., P:])
+        if mask is not None: d_h.mul_(mask)
         torch.ops.aten.threshold_backward.grad_input(d_h, h, 0, grad_input=d_h)
-        return d_pre, d_pre.sum(1), torch.bmm(g.mT, h)
+        return d_pre, d_pre.sum(1), torch.bmm(g.mT, h), None
 
 # %% ../nbs/02_models.ipynb #5fac1d63
 def _mat_vec(W:Tensor, x:Tensor) -> Tensor: return (W @ x[..., None])[..., 0]
@@ -203,6 +205,7 @@ def fast_logits(
     P:dict, # parameters by name, each with a leading dimension S
     batch:PairBatch, # n pairs for each of S models
     noise:Tensor=None, # (S, n, 2, d_model) on a and b, (S, n, 3, d_model) on all positions, or none
+    keep=None, # function: shape of the hidden units (S, n, d_mlp) -> what they are multiplied by, for dropout
 ) -> Tensor: # (S, n, n_classes)
     "The transformer's logits by tables and merged products; the same numbers as the formula within rounding."
     n_classes, H = P["W_U"].shape[1], batch.n_heads
@@ -217,7 +220,8 @@ def fast_logits(
         else:
             table = torch.einsum("sthk,swhk->shtw", *(o.unflatten(-1, (H, -1)) for o in (values, K_O)))
             pre = _TableSum.apply(table.flatten(0, 2), weights.reshape(-1, 2*H), batch).unflatten(0, batch.shape)
-    return _Readout.apply(pre, bias, U)[..., :n_classes]
+    mask = None if keep is None else keep((*pre.shape[:2], pre.shape[2]-U.shape[1]))
+    return _Readout.apply(pre, bias, U, mask)[..., :n_classes]
 
 # %% ../nbs/02_models.ipynb #767b85ff
 class FastTransformer(Transformer):
@@ -232,9 +236,9 @@ class FastTransformer(Transformer):
         "Shape of the noise for a batch, on positions 'ab' or 'all'."
         return *batch.shape, {"ab": 2, "all": 3}[positions], self.W_E.shape[1]
 
-    def stacked_logits(self, params:dict, batch:PairBatch, noise:Tensor=None) -> Tensor: # (S, n, n_classes)
+    def stacked_logits(self, params:dict, batch:PairBatch, noise:Tensor=None, keep=None) -> Tensor: # (S, n, n_classes)
         "Logits of S models of this shape, whose parameters carry a leading dimension S."
-        return fast_logits(params, batch, noise)
+        return fast_logits(params, batch, noise, keep)
 
     def forward(self,
         pairs, # (n, 2) int64, or what `prepare` made of them
@@ -315,12 +319,12 @@ class MLP(nn.Module):
         "Shape of the noise for a batch: that of the batch."
         return tuple(batch.shape)
 
-    def stacked_logits(self, params:dict, batch:Tensor, noise:Tensor=None) -> Tensor: # (S, n, sizes[-1])
-        "Outputs of S models of this shape, whose parameters carry a leading dimension S."
+    def stacked_logits(self, params:dict, batch:Tensor, noise:Tensor=None, keep=None) -> Tensor: # (S, n, sizes[-1])
+        "Outputs of S models of this shape, whose parameters carry a leading dimension S; `keep` as for `fast_logits`."
         x, last = batch if noise is None else batch + noise, len(self.layers)-1
         for i in range(last+1):
             x = torch.baddbmm(params[f"layers.{i}.bias"][:, None], x, params[f"layers.{i}.weight"].mT)
-            if i < last: x = x.relu_()
+            if i < last: x = x.relu_() if keep is None else x.relu_()*keep(x.shape)
         return x
 
 # %% ../nbs/02_models.ipynb #19a303f7

@@ -17,6 +17,7 @@ from .groups import GrokError
 class Method:
     "Standard training. A subclass changes it by overriding hooks; S seeds are trained side by side."
     positions = "all" # where noise goes on the transformer's input: "ab" or "all"; images: everywhere
+    drop = 0. # share of the hidden units that are dropped at each step
     def setup(self,
         tasks:list, # of `Task`, one a seed
     ):
@@ -33,6 +34,13 @@ class Method:
     ): # (S,) standard deviation of the noise at this step, or None
         "How much noise."
         return None
+
+    def disturb(self,
+        noise:Tensor, # (S, n, ...) Gaussian, as strong as `sigma` says
+        loss_of, # function: noise -> loss of each example (S, n)
+    ) -> Tensor: # like `noise`
+        "Change the noise before it is put in."
+        return noise
 
     def loss(self,
         losses:Tensor, # (S, n) loss of each example
@@ -201,6 +209,8 @@ def make_methods(
     names, args = name.split("+"), dict(args or {})
     if unknown := [o for o in names if o not in METHODS]:
         raise GrokError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}, or several joined by '+'")
+    if len(adding := [o for o in names if METHODS[o].inputs is not Method.inputs]) > 1:
+        raise GrokError(f"method {name!r}: {' and '.join(adding)} both add inputs of their own; only one of a run's methods can")
     known = {o: [k for k in inspect.signature(METHODS[o]).parameters] for o in names}
     if stray := set(args) - {k for ks in known.values() for k in ks}:
         takes = "; ".join(f"{o} takes {', '.join(ks) or 'no arguments'}" for o,ks in known.items())

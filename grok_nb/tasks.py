@@ -325,6 +325,7 @@ def mnist_task(
     n_train:int=1000, # training images, 1 to the size of the pool
     seed:int=0, # draws them
     root=None, # folder with the official files; None: the digits that come with the package
+    unit_norm:bool=False, # divide each image by its l2 norm
 )->Task:
     "MNIST with few training images: x (n, 784) float32 in [0, 1]."
     digits = mnist(root)
@@ -332,6 +333,7 @@ def mnist_task(
     n_train, seed = check_whole("n_train", n_train, 1, pool), check_whole("seed", seed, 0, 2**63 - 1)
     chosen = torch.randperm(pool, generator=torch.Generator().manual_seed(seed))[:n_train]
     x_train, x_test = (images.flatten(1) / 255 for images in (digits.train_images[chosen], digits.test_images))
+    if unit_norm: x_train, x_test = (x / x.norm(dim=1, keepdim=True) for x in (x_train, x_test))
     return Task("mnist", x_train, digits.train_labels[chosen].long(), x_test, digits.test_labels.long(), 10)
 
 # %% ../nbs/01_tasks.ipynb #02f552b5
@@ -348,6 +350,7 @@ def make_task(
     split:str="random", # one of `SPLITS`; mnist has only "random"
     root=None, # mnist: folder with the official files; None: the digits that come with the package
     n_train:int=1000, # mnist: number of training images
+    unit_norm:bool=False, # mnist: divide each image by its l2 norm
 )->Task:
     "A task by name."
     first = name.split("*")[0].partition(":")[0].strip() if isinstance(name, str) else None
@@ -357,6 +360,6 @@ def make_task(
                         "such as 'add:3*symmetric:3'." + (f" Did you mean {close[0]!r}?" if close else ""))
     if name == "mnist":
         if split != "random": raise GrokError(f"split = {split!r}: images have no mirror pairs. Use split='random'.")
-        return mnist_task(n_train, seed, root)
+        return mnist_task(n_train, seed, root, unit_norm)
     table = operation(name, p, seed)
     return table_task(table, train_frac, seed, split, name if ":" in name else f"{name}:{p}")

@@ -39,6 +39,7 @@ class RunConfig:
     train_frac:float = .3 # share of the pairs to train on, in (0, 1)
     split:str = "random" # "random", "mirror_closed" or "mirror_open"
     n_train:int = 1000 # training images (mnist)
+    unit_norm:bool = False # divide each image by its l2 norm (mnist)
     seed:int = 0 # of the split, the initial weights, the batches and the noise, each a stream of its own
     d_model:int = 128 # width of the residual stream
     n_heads:int = 4 # heads, each d_model / n_heads wide
@@ -97,6 +98,7 @@ def _check_config(c:RunConfig):
     need(c.loss in ("cross_entropy", "mse"), "loss", "'cross_entropy' or 'mse'")
     need(c.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'")
     for o in c.probes: need(o["every"] % c.log_every == 0, "probes", f"read every so many steps that log_every={c.log_every} divides them")
+    need(isinstance(c.unit_norm, bool), "unit_norm", "true or false")
     need(c.d_model % c.n_heads == 0, "d_model", f"a multiple of n_heads={c.n_heads}")
     make_methods(c.method, c.method_args)
 
@@ -235,7 +237,7 @@ class Training:
         if {replace(c, seed=0).hash for c in configs} != {replace(first, seed=0).hash}:
             raise GrokError("runs can be stacked only when their configs differ in nothing but the seed")
         self.config, self.dtype = first, getattr(torch, first.dtype)
-        make = lambda c: make_task(c.task, c.p, c.train_frac, c.seed, split=c.split, n_train=c.n_train)
+        make = lambda c: make_task(c.task, c.p, c.train_frac, c.seed, split=c.split, n_train=c.n_train, unit_norm=c.unit_norm)
         self.tasks = [t.to(self.device) for t in tasks or [make(c) for c in configs]]
         self.models = [build_model(c, t).to(self.device) for c,t in zip(configs, self.tasks)]
         self.params = {k: torch.stack([dict(m.named_parameters())[k].detach() for m in self.models]).requires_grad_()
@@ -285,13 +287,28 @@ def noise(self:Training, batch) -> tuple: # (noise or None, sigma (S,))
         return out, sigma
     return None, torch.zeros_like(self.train_acc)
 
+# %% ../nbs/10_train.ipynb #446a66a3
+@patch
+def dropout(self:Training): # function: shape (S, ...) -> what hidden units are multiplied by
+    "A fresh mask at each call, each seed's from its own stream; the hidden units that stay are scaled up."
+    drop = 1 - np.prod([1-m.drop for m in self.methods])
+    def keep(shape):
+        mask = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for row,g in zip(mask, self.streams["noise"]): row.bernoulli_(1-drop, generator=g)
+        return mask.div_(1-drop)
+    return keep
+
 # %% ../nbs/10_train.ipynb #9c8061fa
 @patch
 def forward(self:Training) -> tuple: # (objective (S,), accuracy on this batch, noise included (S,), sigma (S,))
     "The objective at the present weights; `update` takes the step."
     batch, labels = self.batch()
     noise, sigma = self.noise(batch)
-    logits = self.models[0].stacked_logits(self.params, batch, noise)
+    keep = self.dropout() if any(m.drop for m in self.methods) else None
+    read = lambda noise: self.models[0].stacked_logits(self.params, batch, noise, keep)
+    for method in self.methods:
+        if noise is not None: noise = method.disturb(noise, lambda o: example_losses(read(o)[:, :labels.shape[1]], labels, self.config.loss)[0])
+    logits = read(noise)
     own = logits[:, :labels.shape[1]]
     losses, right = example_losses(own, labels, self.config.loss)
     for method in self.methods: losses = method.loss(losses, own, labels)
