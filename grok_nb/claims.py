@@ -6,7 +6,7 @@
 __all__ = ['SEEDS', 'CLAIMS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'RULES', 'Verdict', 'judge', 'both',
            'held_after_fit', 'times', 'plateau', 'paired_steps', 'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4',
            'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'claim_c11', 'forecast_problem', 'forecasts',
-           'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims']
+           'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims', 'claim_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -19,8 +19,9 @@ from scipy import stats
 from .groups import GrokError
 from .sweep import Table, results
 from .train import first_held
-from .transitions import (CONFIGURATION, at_cut, auc_gain, auc_interval, caught_early, dmd_residual, fit_curve, forecast_data, forecaster,
-    held_out, lag_table, lags, logistic_curve, median_interval, norm_delay, paper_curve)
+from .transitions import (CONFIGURATION, at_cut, auc_gain, auc_interval, caught_early, concordance, dmd_residual, fit_curve, fit_hazard,
+    forecast_data, forecaster, held_out, held_out_survival, lags, logistic_curve, median_interval, median_time, norm_delay, paper_curve,
+    survival, survival_edges)
 
 # %% ../nbs/13_claims.ipynb #fc3b8714
 SEEDS = 8 # paired seeds that a verdict needs
@@ -234,7 +235,7 @@ SETS = {"configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], 
     "PE": ["pe/resid_post"], "PMI": ["pmi/embed:resid_post"], "ED": ["ed/resid_post"], "MID": ["mid/embed:resid_post"],
     "commutator defect": ["commutator_defect"], "class ratio": ["class_ratio@test"], "dropout variance": ["dropout_variance"]}
 
-def forecast_problem(table:Table) -> tuple: # (X, y, groups, steps from the forecast to the grok)
+def forecast_problem(table:Table) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end)
     "What is known at the cut of each run of a sweep, and how it ended; two of the field's measures are computed from the curves."
     every = list(dict.fromkeys(m for ms in SETS.values() for m in ms))
     runs = {h["hash"].iloc[0]: h for h in table.runs()}
@@ -246,41 +247,49 @@ def forecast_problem(table:Table) -> tuple: # (X, y, groups, steps from the fore
     X["norm law"] = [-math.log(c + norm_delay(v**2, target, configs[i].lr, configs[i].weight_decay) + 1) for c,v,i in zip(cut, X["norm/l2"], kept)]
     residuals = [dmd_residual(histories[i]["norm/l2"][histories[i]["step"] <= c+.5], window=3, rank=1) for c,i in zip(cut, kept)]
     X["DMD residual"] = np.nan_to_num(np.log(np.maximum(residuals, 1e-12)), nan=0.)
-    return X, y, groups, grok-cut
+    end = np.array([histories[i]["step"].iloc[-1] for i in kept])
+    return X, y, groups, grok-cut, np.fmax(np.where(y, grok, end)-cut, 1.)
 
 # %% ../nbs/13_claims.ipynb #f6c821a1
-def forecasts(table:Table=None) -> pd.DataFrame: # a row a set of numbers
-    "On configurations not seen: ROC AUC of what can be known at the cut, gain over configuration, norm and loss, lead, calibration."
+def forecasts(
+    table:Table=None, # of `grok_nb sweep prediction`; what ships if not given
+    only=None, # names of sets of numbers; all if not given
+) -> pd.DataFrame: # a row a set of numbers
+    "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
     table = table or _get("prediction")
     if table is None: return pd.DataFrame()
-    X, y, groups, lead = forecast_problem(table)
+    X, y, groups, lead, left = forecast_problem(table)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
     sets = {k: columns(ms) for k,ms in SETS.items()} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
         "configuration, norm, loss": plain, "those and MID, ED": plain + columns(PERTURBED), "everything": list(X)}
+    if only is not None: sets = {k: sets[k] for k in only}
     rows = []
     for name,cols in sets.items():
         p = held_out(X[cols], y, groups)
         auc, gain, (caught, steps, alarms) = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)
-        rows.append({"from": name, **dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)),
+        order = math.nan if only is not None else concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1))
+        rows.append({"from": name, **dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)), "concordance": order,
             "caught": caught, "lead": steps, "false_alarms": alarms, "brier": float(np.mean((p-y)**2)), "runs": len(y), "grok": int(y.sum())})
     return pd.DataFrame(rows)
 
 def will_it_grok(
     history:pd.DataFrame, # of a run of a table task, up to now at least to the step at which it fits, with "norm/l2", "train/loss"
     config, # its `RunConfig`
-) -> float: # probability in [0, 1] that test accuracy reaches 95 % within the budget; nan: it is above one half already
-    "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`."
+) -> tuple: # (probability in [0, 1] that test accuracy reaches 95 % within the budget, step by which half of such runs do)
+    "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`; (nan, nan): half known already."
     now = at_cut(history, config, PLAIN)
-    if now is None: return math.nan
-    X, y, *_ = forecast_problem(results("prediction"))
+    if now is None: return math.nan, math.nan
+    X, y, _, _, left = forecast_problem(results("prediction"))
     columns = list(CONFIGURATION) + [c for m in PLAIN for c in (m, f"{m} slope")]
-    return float(forecaster().fit(X[columns], y).predict_proba(pd.DataFrame([now])[columns])[0, 1])
+    X, now, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
+    when = median_time(survival(fit_hazard(X, left, y, edges), now, edges), edges)[0]
+    return float(forecaster().fit(X, y).predict_proba(now)[0, 1]), float(math.exp(at_cut(history, config, PLAIN)["cut"])-1 + when)
 
 def claim_c12() -> list:
     "C12: the AUC of MID and ED, and what they add."
-    rows = forecasts()
+    rows = forecasts(only=["MID", "ED", "those and MID, ED"])
     if not len(rows): return [judge("AUC gain of MID and ED over configuration, norm and loss", [], above=0)]
     rows = rows.set_index("from")
     out = []
@@ -334,3 +343,14 @@ def show_claims(table:pd.DataFrame) -> str:
         number = f"{r.value:.3g} [{r.low:.3g}, {r.high:.3g}], n = {r.n}" if r.n else "no runs yet"
         lines.append(f"     {r.part:14} {r.statistic}: {number}")
     return "\n".join(lines).lstrip("\n")
+
+def claim_text(
+    name:str, # "C1", "C2", ...
+) -> str: # markdown
+    "A claim's verdict as a sentence, and its statistics as a table."
+    table = claims(name)
+    lines = [f"**{name}: {table.verdict.iloc[0]}.** {CLAIMS[name][0].upper()}{CLAIMS[name][1:]}.", "", "| statistic | value | 95 % interval | n | |", "| --- | --- | --- | --- | --- |"]
+    number = lambda x: f"{x:,.3g}" if abs(x) < 1000 else f"{x:,.0f}"
+    for r in table.itertuples():
+        lines.append(f"| {r.statistic.replace('|', '&#124;')} | " + (f"{number(r.value)} | {number(r.low)} to {number(r.high)} | {r.n}" if r.n else "| | 0") + f" | {r.part} |")
+    return chr(10).join(lines)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'demo_configs', 'side_by_side', 'compare', 'show_table', 'demo', 'assignments', 'run_config', 'run',
-           'do_sweep', 'do_status', 'do_claims', 'parser', 'main']
+           'do_sweep', 'ship_more', 'do_status', 'do_claims', 'parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #78c06cf0
 import argparse, json, sys, time
@@ -17,7 +17,7 @@ import pandas as pd
 from .claims import claims, show_claims
 from .groups import GrokError
 from .plot import plot_methods, plot_run
-from .sweep import PRESETS, ends_alike, environments, preset, ship, status, sweep
+from .sweep import PRESETS, Table, ends_alike, environments, join, preset, results, ship, status, sweep
 from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
 # %% ../nbs/16_cli.ipynb #866b5545
@@ -118,12 +118,29 @@ def run(args):
 def do_sweep(args):
     "A named sweep into a store, or on with it."
     configs, store = preset(args.name), args.store or f"runs/{args.name}"
+    order = [c.hash for c in configs]
     if args.seeds is not None: configs = [c for c in configs if c.seed in sorted({o.seed for o in configs})[:args.seeds]]
+    if args.new and args.name in results(): configs = [c for c in configs if c.hash not in results(args.name).configs]
+    if not configs: print(f"every run of {args.name} ships with the package"); return 0
     table = sweep(configs, store, n_jobs=args.n_jobs, stack=args.stack, retry=args.retry, scheduler=args.scheduler, quiet=args.quiet)
     print(status(store))
-    extras = {"cka": ends_alike(store, configs)} if args.ship and args.name.startswith("measures") else {}
-    if args.ship: ship(table, args.name, args.ship, environments=environments(store), extras=extras)
+    if args.ship: ship_more(table, args.name, Path(args.ship), store, order)
     return 0 if (table.summary["status"] == "done").all() else 1
+
+def ship_more(
+    table:Table, # of runs just read from their store
+    name:str, # of the sweep
+    folder:Path, # where the shipped tables are
+    store, # where the runs are
+    order:list, # hashes of the sweep's configs
+):
+    "Ship runs, beside those of this sweep that are in the folder already."
+    where = environments(store)
+    if name.startswith("measures"): table.extras = {"cka": ends_alike(store, list(table.configs.values()))}
+    if name in results(folder=folder):
+        old = results(name, folder)
+        table, where = join(old, table, order), [o for o in old.about["environments"] if o not in where] + where
+    ship(table, name, folder, environments=where, extras=table.extras)
 
 def do_status(args):
     "What a store holds and what is left."
@@ -167,7 +184,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--stack", type=int, default=1, help="runs that differ only in their seed to train side by side (1)")
     p.add_argument("--retry", action="store_true", help="do failed runs again")
     p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler whose workers see the same folder")
-    p.add_argument("--ship", metavar="FOLDER", help="write the tables as the package ships them")
+    p.add_argument("--new", action="store_true", help="only the runs that do not ship with the package")
+    p.add_argument("--ship", metavar="FOLDER", help="write the tables as the package ships them, joined to those that are in the folder")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.set_defaults(do=do_sweep)
     p = sub.add_parser("status", help="what a sweep has done and what is left", description=do_status.__doc__)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHIPPED', 'SMALL', 'MNIST', 'WATCH_MNIST', 'RIVALS', 'PRESETS', 'grid', 'is_done', 'run_in_store', 'fit_stacked',
            'stacks', 'Table', 'config_columns', 'summarise', 'make_table', 'read_store', 'sweep', 'status', 'ship',
-           'environments', 'results', 'ends_alike', 'preset']
+           'environments', 'results', 'join', 'ends_alike', 'preset']
 
 # %% ../nbs/12_sweep.ipynb #81e96246
 import hashlib, io, itertools, json, re, traceback, warnings
@@ -376,6 +376,26 @@ def results(
             with path.open("rb") as f: extras[path.name.removeprefix(f"{name}_extra_").removesuffix(".csv")] = pd.read_csv(f)
     return Table(history, summary, configs, about=about, extras=extras)
 
+# %% ../nbs/12_sweep.ipynb #0202e4eb
+def join(
+    old:Table, new:Table, # of which `new` wins where both have a run
+    order:list=(), # hashes, in the order wanted; others follow
+) -> Table:
+    "The runs of both."
+    both = {**old.configs, **new.configs}
+    configs = {h: both[h] for h in [*(h for h in order if h in both), *(h for h in both if h not in set(order))]}
+    columns = config_columns(configs)
+    def part(table, frame):
+        own = [k for k in frame if k not in config_columns(table.configs) and k != "hash"]
+        rows = frame[[h in new.configs for h in frame["hash"]]] if table is new else frame[[h not in new.configs for h in frame["hash"]]]
+        return pd.concat([columns.loc[rows["hash"]].reset_index(), rows[own].reset_index(drop=True)], axis=1)
+    history, summary = (pd.concat([part(t, f) for t,f in pairs], ignore_index=True) for pairs in
+        (((old, old.history), (new, new.history)), ((old, old.summary), (new, new.summary))))
+    place = {h: i for i,h in enumerate(configs)}
+    sort = lambda frame: frame.sort_values("hash", key=lambda h: h.map(place), kind="stable").reset_index(drop=True)
+    extras = {k: pd.concat([t.extras[k] for t in (old, new) if k in t.extras], ignore_index=True).drop_duplicates() for k in {*old.extras, *new.extras}}
+    return Table(sort(history), sort(summary), configs, old.problems + new.problems, old.about, extras)
+
 # %% ../nbs/12_sweep.ipynb #0426bf74
 def ends_alike(
     store, # folder of a sweep of one task
@@ -424,7 +444,7 @@ def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[
 
 def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
-def _mnist_unit(): return grid(seed=range(3), unit_norm=True, probes=({"name": "bound", "every": 1000}, "norms"), **MNIST)
+def _mnist_unit(): return grid(seed=range(3), unit_norm=True, probes=({"name": "bound", "every": 1000}, {"name": "norms", "every": 100}), **MNIST)
 
 RIVALS = { # method -> the strengths among which its own seeds choose; a field of the config, or arguments of the method
     "standard": [dict(weight_decay=o) for o in (1., 2., 3., 5.)],

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['NO_TURN', 'PENALTY', 'CONFIGURATION', 'Transition', 'check_curve', 'transition', 'median_interval', 'cross_lag',
            'lags', 'lag_table', 'cut_step', 'at_cut', 'groks_in_budget', 'forecast_data', 'held_out', 'forecaster',
-           'auc_interval', 'auc_gain', 'norm_delay', 'caught_early', 'dmd_residual', 'paper_curve', 'logistic_curve',
-           'fit_curve', 'Watcher']
+           'auc_interval', 'auc_gain', 'survival_edges', 'fit_hazard', 'survival', 'median_time', 'held_out_survival',
+           'concordance', 'norm_delay', 'caught_early', 'dmd_residual', 'paper_curve', 'logistic_curve', 'fit_curve',
+           'Watcher']
 
 # %% ../nbs/11_transitions.ipynb #6cd86537
 import math, warnings
@@ -17,7 +18,6 @@ import pandas as pd
 import ruptures
 from scipy import optimize, special, stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -234,28 +234,104 @@ def forecaster():
     return make_pipeline(StandardScaler(), LogisticRegression(C=1., max_iter=2000))
 
 # %% ../nbs/11_transitions.ipynb #9909b591
+def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of the runs themselves, then of resampled configurations
+    y, scores = np.asarray(y, bool), np.asarray(scores, float)
+    _, group = np.unique(groups, return_inverse=True)
+    n = group.max() + 1
+    count = np.r_[np.ones((1, n), int), np.random.default_rng(0).multinomial(n, np.full(n, 1/n), draws)][:, group]
+    above = (scores[y][:, None] > scores[~y]) + .5*(scores[y][:, None] == scores[~y])
+    with np.errstate(invalid="ignore"): return ((count[:, y] @ above)*count[:, ~y]).sum(1)/(count[:, y].sum(1)*count[:, ~y].sum(1))
+
 def auc_interval(
     y, # (n,) bool
     scores, # (n,)
     groups, # (n,) configurations, resampled whole
-    draws:int=1000,
+    draws:int=2000,
     level:float=.95,
 ) -> tuple: # (AUC, low, high)
     "ROC AUC with a bootstrap over configurations."
-    rng, rows = np.random.default_rng(0), [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    out = []
-    for _ in range(draws):
-        i = np.concatenate([rows[k] for k in rng.integers(0, len(rows), len(rows))])
-        if 0 < y[i].sum() < len(i): out.append(roc_auc_score(y[i], scores[i]))
-    return roc_auc_score(y, scores), *np.quantile(out, [(1-level)/2, (1+level)/2]).tolist()
+    own, *drawn = _auc_draws(y, scores, groups, draws)
+    return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
-def auc_gain(y, scores, base, groups, draws:int=1000, level:float=.95) -> tuple: # (gain, low, high)
+def auc_gain(y, scores, base, groups, draws:int=2000, level:float=.95) -> tuple: # (gain, low, high)
     "AUC of `scores` less that of `base`, resampled together."
-    rng, rows, out = np.random.default_rng(0), [np.flatnonzero(groups == g) for g in np.unique(groups)], []
-    for _ in range(draws):
-        i = np.concatenate([rows[k] for k in rng.integers(0, len(rows), len(rows))])
-        if 0 < y[i].sum() < len(i): out.append(roc_auc_score(y[i], scores[i]) - roc_auc_score(y[i], base[i]))
-    return roc_auc_score(y, scores)-roc_auc_score(y, base), *np.quantile(out, [(1-level)/2, (1+level)/2]).tolist()
+    own, *drawn = _auc_draws(y, scores, groups, draws) - _auc_draws(y, base, groups, draws)
+    return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
+
+
+# %% ../nbs/11_transitions.ipynb #cab83892
+def survival_edges(
+    time, # (n,) steps from the cut to the grok, or to the end of the run
+    event, # (n,) bool, grokked: false means censored at `time`
+    intervals:int=8,
+) -> np.ndarray: # (intervals + 1,) steps, the first 0
+    "Ends of the intervals: quantiles of the times of those that grok, and the longest time of all."
+    time, event = np.asarray(time, float), np.asarray(event, bool)
+    if not event.any(): raise GrokError("no run groks: there is no time to learn from")
+    inner = np.unique(np.quantile(time[event], np.linspace(0, 1, intervals+1)[1:-1]))
+    return np.unique(np.r_[0., inner[inner > 0], max(time.max(), inner[-1]+1)])
+
+def _person_periods(X, edges): # rows of every run in every interval: its numbers, and which interval it is
+    n, k = len(X), len(edges)-1
+    which = np.tile(np.eye(k), (n, 1))
+    return np.c_[np.repeat(np.asarray(X, float), k, 0), which]
+
+def fit_hazard(
+    X:pd.DataFrame, # (n, d) numbers at the cut
+    time, # (n,) steps from the cut to the grok, or to the end of the run
+    event, # (n,) bool, grokked
+    edges, # of `survival_edges`
+):
+    "A model of the chance to grok in an interval, given that it has not happened yet; give it to `survival`."
+    time, event, edges = np.asarray(time, float), np.asarray(event, bool), np.asarray(edges)
+    start, end = edges[:-1], edges[1:]
+    happens = event[:, None] & (time[:, None] > start) & (time[:, None] <= end)
+    at_risk = (time[:, None] > start) & (event[:, None] | (time[:, None] >= end)) # censored within an interval: not known
+    rows = at_risk.ravel()
+    return forecaster().fit(_person_periods(X, edges)[rows], happens.ravel()[rows])
+
+def survival(
+    model, # of `fit_hazard`
+    X:pd.DataFrame, # (n, d)
+    edges, # the same
+) -> np.ndarray: # (n, intervals) probability of not having grokked by the end of each
+    "The product of the chances not to grok."
+    hazard = model.predict_proba(_person_periods(X, edges))[:, 1].reshape(len(X), -1)
+    return (1-hazard).cumprod(1)
+
+def median_time(
+    still, # (n, intervals) of `survival`
+    edges, # the same
+) -> np.ndarray: # (n,) steps after the cut; inf: longer than the runs that it was learned from
+    "When half of such runs have grokked, on a straight line within the interval."
+    still, edges = np.c_[np.ones(len(still)), still], np.asarray(edges, float)
+    k = (still <= .5).argmax(1)
+    row = np.arange(len(still))
+    share = (still[row, k-1]-.5)/np.maximum(still[row, k-1]-still[row, k], 1e-12)
+    return np.where(k > 0, edges[k-1] + share*(edges[k]-edges[k-1]), np.inf)
+
+def held_out_survival(
+    X:pd.DataFrame, time, event, # as for `fit_hazard`
+    groups, # (n,) configurations: held out whole
+    folds:int=10,
+) -> tuple: # ((n, intervals) survival from a model that saw nothing of the configuration, edges)
+    "The survival model, cross-validated over configurations."
+    time, event = np.asarray(time, float), np.asarray(event, bool)
+    edges = survival_edges(time, event)
+    out = np.zeros((len(X), len(edges)-1))
+    for train,test in GroupKFold(folds, shuffle=True, random_state=0).split(X, event, groups):
+        out[test] = survival(fit_hazard(X.iloc[train], time[train], event[train], edges), X.iloc[test], edges)
+    return out, edges
+
+def concordance(
+    time, event, # (n,) as for `fit_hazard`
+    score, # (n,) higher: later
+) -> float: # 1: the order is right, 1/2: chance; nan: no pair can be compared
+    "Share of the pairs whose order is known that the score orders rightly, ties half (Harrell et al. 1982)."
+    time, event, score = np.asarray(time, float), np.asarray(event, bool), np.asarray(score, float)
+    known = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
+    right = (score[:, None] < score) + .5*(score[:, None] == score)
+    return float(right[known].mean()) if known.any() else math.nan
 
 # %% ../nbs/11_transitions.ipynb #408cb1fa
 def norm_delay(
@@ -337,7 +413,8 @@ class Watcher:
         level:float=.95, # of test accuracy
         hold:float=500, # steps
         say=print, # what to do with a line of text
-    ): self.level, self.hold, self.say, self.said, self.rows = level, hold, say, [], []
+        forecast=None, # function: history up to now, a DataFrame -> text, asked once when the run has fitted; needs a `Training`
+    ): self.level, self.hold, self.say, self.forecast, self.said, self.rows = level, hold, say, forecast, [], []
 
     def row(self,
         step:int, train_acc:float, test_acc:float, # accuracies in [0, 1]
@@ -354,5 +431,6 @@ class Watcher:
         if what not in self.said: self.said.append(what); self.say(text)
 
     def __call__(self, training): # as a callback of `fit`
-        r = training.rows[0][-1]
+        r, before = training.rows[0][-1], "fitted" in self.said
         self.row(r["step"], r["train/acc"], r["test/acc"])
+        if self.forecast and "fitted" in self.said and not before: self._once("forecast", self.forecast(pd.DataFrame(training.rows[0])))
