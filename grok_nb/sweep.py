@@ -437,7 +437,7 @@ def _laws_other_tasks():
     return [c for task,p in sizes.items() for c in grid(task, **base | dict(p=p))]
 
 MNIST = dict(task="mnist", steps=50_000, stop_factor=0, frames=0)
-WATCH_MNIST = ({"name": "bound", "every": 1000}, {"name": "information", "every": 1000}, {"name": "robustness", "every": 1000, "loss": "mse"},
+WATCH_MNIST = ({"name": "bound", "every": 2000}, {"name": "information", "every": 2000}, {"name": "robustness", "every": 1000, "loss": "mse"},
     {"name": "training_signals", "every": 1000, "loss": "mse"}, {"name": "spectrum", "every": 1000}, {"name": "norms", "every": 100})
 
 def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[.01, .03, .1], **MNIST)
