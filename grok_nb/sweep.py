@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHIPPED', 'SMALL', 'MNIST', 'WATCH_MNIST', 'RIVALS', 'PRESETS', 'grid', 'is_done', 'run_in_store', 'fit_stacked',
            'stacks', 'Table', 'config_columns', 'summarise', 'make_table', 'read_store', 'sweep', 'status', 'ship',
-           'environments', 'results', 'join', 'ends_alike', 'preset']
+           'environments', 'results', 'join', 'ends_alike', 'tuned', 'preset']
 
 # %% ../nbs/12_sweep.ipynb #81e96246
 import hashlib, io, itertools, json, re, traceback, warnings
@@ -446,6 +446,22 @@ def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], p
 
 def _mnist_unit(): return grid(seed=range(3), unit_norm=True, probes=({"name": "bound", "every": 1000}, {"name": "norms", "every": 100}), **MNIST)
 
+def _watch(every:int, rarely:int):
+    return ({"name": "information", "every": every}, {"name": "information", "every": rarely, "alpha": 2},
+        {"name": "information", "every": rarely, "alpha": .5, "draws": 1}, {"name": "information", "every": rarely, "side": "test", "draws": 1},
+        {"name": "robustness", "every": every}, {"name": "training_signals", "every": every}, {"name": "spectrum", "every": every},
+        {"name": "early_warning", "every": every}, "norms")
+
+def _measures_p59(): return grid(seed=range(8), method=["standard", "noise"], probes=_watch(50, 50), **SMALL | dict(steps=6000))
+
+def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(200, 1000) + ({"name": "law", "every": 500},))
+
+def _prediction():
+    watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
+    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
+        d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=0, frames=0, probes=watch)
+
+# %% ../nbs/12_sweep.ipynb #3258fc3c
 RIVALS = { # method -> the strengths among which its own seeds choose; a field of the config, or arguments of the method
     "standard": [dict(weight_decay=o) for o in (1., 2., 3., 5.)],
     "noise": [dict(lambda1=1.25*o, lambda2=o) for o in (.1, .2, .4, .8)],
@@ -471,21 +487,46 @@ def _tuning_p59():
     base = SMALL | dict(steps=6000, stop_factor=1, seed=range(100, 102))
     return [c for method,settings in RIVALS.items() for o in settings for c in _rival(method, o, **base)]
 
-def _watch(every:int, rarely:int):
-    return ({"name": "information", "every": every}, {"name": "information", "every": rarely, "alpha": 2},
-        {"name": "information", "every": rarely, "alpha": .5, "draws": 1}, {"name": "information", "every": rarely, "side": "test", "draws": 1},
-        {"name": "robustness", "every": every}, {"name": "training_signals", "every": every}, {"name": "spectrum", "every": every},
-        {"name": "early_warning", "every": every}, "norms")
+def tuned(
+    table:Table=None, # of `grok_nb sweep tuning_p59`; what ships if not given
+) -> dict: # method -> its best setting, as in `RIVALS`
+    "Every rival's best strength."
+    table, best = table or results("tuning_p59"), {}
+    base = RunConfig(**SMALL)
+    for method,settings in RIVALS.items():
+        def rank(setting):
+            args = {k: v for k,v in setting.items() if k != "weight_decay"}
+            rows = table.select(method=method, method_args=args, weight_decay=setting.get("weight_decay", base.weight_decay))
+            if not len(rows): raise GrokError(f"{method} {setting} has not been tried: grok_nb sweep tuning_p59")
+            return rows["test95"].fillna(np.inf).median(), -rows["final_test_acc"].median()
+        best[method] = min(settings, key=rank)
+    return best
 
-def _measures_p59(): return grid(seed=range(8), method=["standard", "noise"], probes=_watch(50, 50), **SMALL | dict(steps=6000))
+def _baselines_p59(): # at the tuned strengths, and noise on top of the best weight decay
+    best, base = tuned(), SMALL | dict(steps=6000, seed=range(5))
+    alone = [c for method,setting in best.items() for c in _rival(method, setting, **base)]
+    paper = grid(method=["standard", "noise", "abelian"], **base)
+    joined = grid(method="noise", method_args=best["noise"], **base | best["standard"]) + grid(method="abelian", method_args=best["abelian"], **base | best["standard"])
+    return list({c.hash: c for c in alone + paper + joined}.values())
 
-def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(200, 1000) + ({"name": "law", "every": 500},))
+# %% ../nbs/12_sweep.ipynb #9c708cf4
+def _noise_map_p59(): # adaptive noise over its two parameters
+    return [c for a in (0., .5, 1.) for b in (.1, .2, .4, .8) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000))]
 
-def _prediction():
-    watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
-    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
-        d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=0, frames=0, probes=watch)
+def _noise_sizes(): # what decides how much noise helps: the size of the operation, or of the embedding?
+    base = SMALL | dict(steps=6000, seed=range(3))
+    strengths = [dict(lambda1=1.25*o, lambda2=o) for o in (.1, .2, .4, .8)]
+    both = lambda **size: grid(**base | size) + grid(method="noise", method_args=strengths, **base | size)
+    return both(p=[31, 43, 71]) + both(d_model=32, d_mlp=128) + both(d_model=128, d_mlp=512)
 
+def _noise_conditions_p59():
+    base = SMALL | dict(steps=6000, seed=range(3))
+    noise = [dict(lambda1=1.25*o, lambda2=o) for o in (.2, .4)]
+    both = lambda **change: grid(**base | change) + grid(method="noise", method_args=noise, **base | change)
+    positions = grid(method="noise", method_args=[o | dict(positions="ab") for o in noise], **base)
+    return both(train_frac=[.3, .6]) + both(weight_decay=[.3, 2.]) + positions
+
+# %% ../nbs/12_sweep.ipynb #54dd64b5
 PRESETS = {
     "tiny": (_tiny, "six runs of a second, to see that a sweep works"),
     "three_methods_p113": (_three_methods_p113, "C7, C8, C9, C13, C14: the paper's setting, eight paired seeds"),
@@ -496,6 +537,10 @@ PRESETS = {
     "prediction": (_prediction, "C5, C11, C12: small runs of which many never grok within their budget"),
     "mnist_settings": (_mnist_settings, "MNIST: initial scale and weight decay, on a seed of its own"),
     "mnist_unit": (_mnist_unit, "C4, C6 on images of length 1, where the bound has the best chance to say something"),
+    "noise_map_p59": (_noise_map_p59, "36_sensitivity: adaptive noise over lambda1 and lambda2"),
+    "noise_sizes": (_noise_sizes, "36_sensitivity: strength of the noise against the size of the operation and of the network"),
+    "noise_conditions_p59": (_noise_conditions_p59, "36_sensitivity: share of training pairs, weight decay, position of the noise"),
+    "baselines_p59": (_baselines_p59, "35_baselines: every rival at its tuned strength, five seeds"),
     "tuning_p59": (_tuning_p59, "35_baselines: the strength of every rival, on seeds that are not reported"),
     "mnist_methods": (_mnist_methods, "C1, C2, C3, C4, C7, C11 on MNIST: standard and noise, eight paired seeds"),
 }
