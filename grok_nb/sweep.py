@@ -440,7 +440,7 @@ MNIST = dict(task="mnist", steps=50_000, stop_factor=0, frames=0)
 WATCH_MNIST = ({"name": "bound", "every": 2000}, {"name": "information", "every": 2000}, {"name": "robustness", "every": 1000, "loss": "mse"},
     {"name": "training_signals", "every": 1000, "loss": "mse"}, {"name": "spectrum", "every": 1000}, {"name": "norms", "every": 100})
 
-def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[.01, .03, .1], **MNIST)
+def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[.01, .02, .03, .1], **MNIST)
 
 def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
