@@ -27,6 +27,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'grok_nb.claims.forecasts': ('claims.html#forecasts', 'grok_nb/claims.py'),
                                 'grok_nb.claims.held_after_fit': ('claims.html#held_after_fit', 'grok_nb/claims.py'),
                                 'grok_nb.claims.judge': ('claims.html#judge', 'grok_nb/claims.py'),
+                                'grok_nb.claims.late_rise': ('claims.html#late_rise', 'grok_nb/claims.py'),
                                 'grok_nb.claims.paired_steps': ('claims.html#paired_steps', 'grok_nb/claims.py'),
                                 'grok_nb.claims.plateau': ('claims.html#plateau', 'grok_nb/claims.py'),
                                 'grok_nb.claims.show_claims': ('claims.html#show_claims', 'grok_nb/claims.py'),

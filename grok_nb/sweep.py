@@ -428,7 +428,9 @@ def _laws_p59():
     suppressed = [dict(margin=m, stop=3000) for m in (.1, 1., 10.)]
     return (grid(method=["standard", "noise", "abelian"], **base) + grid(method="abelian", method_args=dict(start=600), **base)
         + grid(method="suppress", method_args=suppressed, **base | dict(stop_factor=0)) + grid(method="translation", **base)
-        + grid(split="mirror_closed", **base) + grid(split=["random", "mirror_open"], **base | dict(train_frac=.55)))
+        + grid(split="mirror_closed", **base) + grid(split=["random", "mirror_open"], **base | dict(train_frac=.55))
+        + grid(split="mirror_closed", **base | dict(train_frac=.64, seed=range(3))) # as many different unordered pairs as 40 % at random
+        + grid(method="abelian", method_args=[dict(coefficient=1.), dict(coefficient=1., start=600)], **base | dict(seed=range(3))))
 
 def _laws_other_tasks():
     base = SMALL | dict(steps=6000, seed=range(3), method=["standard", "noise", "abelian"], train_frac=.6,
