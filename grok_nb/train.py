@@ -114,7 +114,7 @@ def paper_config(
             f"{', '.join(f.name for f in fields(RunConfig))}")
     base = {}
     if task == "mnist":
-        base = dict(loss="mse", batch_size=200, init_scale=8., weight_decay=.1, betas=(.9, .999), steps=100_000,
+        base = dict(loss="mse", batch_size=200, init_scale=8., weight_decay=.02, betas=(.9, .999), steps=100_000,
             log_every=100, target=.85)
         if method == "noise": base["method_args"] = dict(lambda1=.06, lambda2=.03)
     return RunConfig(**{**base, "task": task, "method": method, **settings})
