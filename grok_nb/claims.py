@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SEEDS', 'CLAIMS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'RULES', 'Verdict', 'judge', 'both',
-           'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps', 'claim_c1', 'claim_c2', 'claim_c3',
-           'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'claim_c11', 'forecast_problem',
-           'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims', 'claim_text']
+           'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps', 'median_steps', 'standings', 'claim_c1',
+           'claim_c2', 'claim_c3', 'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'claim_c11',
+           'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims',
+           'show_claims', 'claim_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -110,6 +111,38 @@ def paired_steps(
     "Steps to a level, seed by seed; inf where a run ended without reaching it."
     rows = table.select(**where)
     return rows.assign(**{level: rows[level].fillna(np.inf)}).pivot(index="seed", columns=columns, values=level).dropna()
+
+# %% ../nbs/13_claims.ipynb #25a62551
+def median_steps(
+    steps, # (n,) step of the event, or the last step of the run
+    event, # (n,) bool: false means censored there
+) -> float: # inf if fewer than half have had the event by the last step of all
+    "Kaplan-Meier median."
+    left = stats.ecdf(stats.CensoredData(np.asarray(steps, float)[np.asarray(event, bool)], right=np.asarray(steps, float)[~np.asarray(event, bool)])).sf
+    below = left.quantiles[left.probabilities <= .5]
+    return float(below[0]) if len(below) else math.inf
+
+def standings(
+    table:Table,
+    label, # function from a `RunConfig` to the name of its condition
+    than:str, # the condition that others are compared with
+    level:str="test95", # a column of the summary
+    need:int=None, # paired seeds that a word needs; `SEEDS` if not given
+) -> pd.DataFrame: # a row a condition, fastest first
+    "How often and when runs of each condition reach a level, and how fast against one condition, seed by seed."
+    s = table.summary.assign(condition=[label(table.configs[h]) for h in table.summary["hash"]])
+    if than not in set(s["condition"]): raise GrokError(f"no condition {than!r}; there are {', '.join(dict.fromkeys(s['condition']))}")
+    when = lambda name: s[s["condition"] == name].set_index("seed")[level].fillna(math.inf)
+    rows = []
+    for name,part in s.groupby("condition", sort=False):
+        there = part[level].notna()
+        share = stats.binomtest(int(there.sum()), len(part)).proportion_ci(method="wilson")
+        with np.errstate(invalid="ignore"): speed = when(than)/when(name)
+        v = judge("", speed.dropna(), above=1, need=need)
+        word = {"holds": "faster", "does not hold": "slower", "not run": "undecided"}.get(v.verdict, v.verdict) if name != than else ""
+        rows.append(dict(condition=name, runs=len(part), there=int(there.sum()), share_low=share.low, share_high=share.high, fit=part["fit"].median(),
+            steps=median_steps(part[level].fillna(part["steps"]), there), speed=v.value, low=v.low, high=v.high, pairs=v.n, says=word))
+    return pd.DataFrame(rows).sort_values("steps", kind="stable").reset_index(drop=True)
 
 # %% ../nbs/13_claims.ipynb #6f879784
 CLAIMS = {
