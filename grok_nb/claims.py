@@ -234,9 +234,12 @@ def claim_c7() -> list:
 
 def claim_c8() -> list:
     "C8: when commutativity on training inputs holds."
-    standard, noise = (([times(h) for h in _runs("three_methods_p113", method=m)]) for m in ("standard", "noise"))
-    return [judge("p = 113, standard: step of the law on training pairs over step of 95 % test", [t["law"]/t["test"] for t in standard], above=.95),
-        judge("p = 113, noise: step of the law over step of the fit", [t["law"]/t["fit"] for t in noise], below=1.5)]
+    out = []
+    for p,where in (("p = 113", dict(name="three_methods_p113")), ("p = 59", dict(name="laws_p59", **PLAIN_P59))):
+        standard, noise = ([times(h) for h in _runs(method=m, **where)] for m in ("standard", "noise"))
+        out += [judge(f"{p}, standard: step of the law on training pairs over step of 95 % test", [t["law"]/t["test"] for t in standard], above=.95),
+            judge(f"{p}, noise: step of the law over step of the fit", [t["law"]/t["fit"] for t in noise], below=1.5)]
+    return out
 
 def claim_c9() -> list:
     "C9: steps under noise over steps with the abelian penalty."
