@@ -460,7 +460,7 @@ def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(20
 
 def _prediction():
     watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
-    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
+    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6, .7, .8], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
         d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=0, frames=0, probes=watch)
 
 # %% ../nbs/12_sweep.ipynb #3258fc3c
