@@ -36,6 +36,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'grok_nb.cli.demo': ('cli.html#demo', 'grok_nb/cli.py'),
                              'grok_nb.cli.demo_configs': ('cli.html#demo_configs', 'grok_nb/cli.py'),
                              'grok_nb.cli.do_claims': ('cli.html#do_claims', 'grok_nb/cli.py'),
+                             'grok_nb.cli.do_page': ('cli.html#do_page', 'grok_nb/cli.py'),
                              'grok_nb.cli.do_status': ('cli.html#do_status', 'grok_nb/cli.py'),
                              'grok_nb.cli.do_sweep': ('cli.html#do_sweep', 'grok_nb/cli.py'),
                              'grok_nb.cli.main': ('cli.html#main', 'grok_nb/cli.py'),

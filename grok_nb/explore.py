@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from .groups import GrokError, cyclic, operation
 from .laws import LAWS, law_shares
@@ -89,6 +89,7 @@ class Slides:
     parts:list=field(default_factory=list) # (m,) what the shares are of, in words
     kind:str="" # what these are: "frequencies", "irreps" or "components"
     points:np.ndarray=None # (F, n, 2) the embedding on the last slide's first two components
+    place:np.ndarray=None # (n,) 0..n-1, orders the points by colour: k a mod n for the last slide's strongest frequency k, or the element
 
     def measures(self) -> list:
         "Names of what can be set against test accuracy."
@@ -168,8 +169,9 @@ def slides(
     shares = pd.DataFrame([law_shares(o, task.table, train, most=triples) for o in answers])
     laws = {k: shares[[k, f"{k}/none"]].to_numpy() for k in LAWS if shares[k].notna().any()}
     spectrum, parts, kind = embedding_spectrum(embeddings, task)
+    k = int(spectrum[-1].argmax())+1 if kind == "frequencies" else 1
     return replace(plain, steps=np.array(list(frames)), table=task.table.numpy(), train=train.numpy().reshape(n, n), answers=answers, laws=laws,
-        spectrum=spectrum, parts=parts, kind=kind, points=first_two(embeddings))
+        spectrum=spectrum, parts=parts, kind=kind, points=first_two(embeddings), place=np.arange(n)*k % n)
 
 # %% ../nbs/15_explore.ipynb #05ee2e6e
 def say(
@@ -204,16 +206,17 @@ def cell_colours(
     colours = ramps()[(film.answers[i] != film.table).astype(int), film.answers[i].astype(int)*255//(len(film.table)-1)].astype(float)
     return np.where(film.train[..., None], 255 + (colours-255)*faint, colours).round().astype(np.uint8)
 
-# %% ../nbs/15_explore.ipynb #ebe349da
+# %% ../nbs/15_explore.ipynb #0930a6a3
 TRAIN, TEST = "#2e6f95", "#b83245"
 
 def _curves(ax, film:Slides, i:int, what:str):
-    rows, tidy = film.history, tidy_axes(ax, what)
+    rows, tidy = film.history, tidy_axes(ax, "")
     for side,colour,width in (("train", TRAIN, 1.2), ("test", TEST, 2)):
         part = rows[["step", f"{side}/{what}"]].dropna() if f"{side}/{what}" in rows else rows[:0]
         if len(part): tidy.plot(part["step"].clip(lower=1), part.iloc[:, 1], color=colour, lw=width, label=side)
     if what == "accuracy": tidy.set(ylim=(-.03, 1.05))
     elif tidy.lines and all((line.get_ydata() > 0).all() for line in tidy.lines): tidy.set_yscale("log")
+    tidy.minorticks_off() # half of the drawing time
     tidy.axvline(max(1, film.steps[i]), color="#1b1b1b", lw=1)
     tidy.set_title(what.capitalize(), loc="left", fontsize=10)
 
@@ -221,7 +224,7 @@ def _against(ax, film:Slides, i:int, measure:str):
     part = film.history[["step", "test/acc", measure]].dropna()
     ax.plot(part["test/acc"], part[measure], color="#8a8a8a", lw=.8, marker="o", ms=2)
     if len(here := part[part["step"] <= film.steps[i]][-1:]): ax.plot(here["test/acc"], here[measure], "o", ms=8, color=TEST)
-    ax.set_title(f"{measure} against test accuracy", loc="left", fontsize=10)
+    ax.set_title(measure, loc="left", fontsize=10)
     ax.set(xlabel="test accuracy", xlim=(-.03, 1.03))
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -267,7 +270,7 @@ def figure(
     ax.set_title("Power of the embedding", loc="left", fontsize=10); ax.spines[["top", "right"]].set_visible(False)
     ax, far = fig.add_subplot(grid[1, 2]), np.abs(film.points).max()*1.08 or 1
     x, y = film.points[i].T
-    ax.scatter(x, y, c=np.arange(len(x)), cmap="cividis", s=16)
+    ax.scatter(x, y, c=film.place, cmap="cividis", s=16)
     ax.set(xlim=(-far, far), ylim=(-far, far), aspect="equal", xticks=[], yticks=[])
     ax.set_title("First two components", loc="left", fontsize=10)
     return fig
@@ -473,7 +476,7 @@ def pack(
         delta = film.answers.astype(wide)
         delta[1:] -= delta[:-1].copy() # modulo 2**8 or 2**16
         far, top = np.abs(film.points).max() or 1, film.spectrum.max() or 1
-        head |= dict(n=len(film.table), wide=delta.itemsize, laws=[k.replace("_", " ") for k in film.laws], parts=film.parts, kind=film.kind, top=float(top))
+        head |= dict(n=len(film.table), wide=delta.itemsize, laws=[k.replace("_", " ") for k in film.laws], parts=film.parts, kind=film.kind, top=float(top), place=film.place.tolist())
         laws = np.stack(list(film.laws.values()), 1) # (F, laws, 2)
         arrays = dict(answers=delta, table=film.table.astype(wide), train=film.train.astype(np.uint8), ramps=ramps(),
             kept=np.where(np.isnan(laws), 255, (np.nan_to_num(laws)*254).round()).astype(np.uint8), spectrum=_bytes_of(film.spectrum/top), points=_bytes_of(film.points/far/2+.5))
@@ -507,10 +510,11 @@ p { margin: .3rem 0; overflow-wrap: anywhere; }
 .move input { width: 100%; margin: .4rem 0 0; accent-color: var(--train); }
 .move input:focus-visible, select:focus-visible { outline: 3px solid var(--test); outline-offset: 2px; }
 .said { min-height: 3em; }
-.grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 250px), 1fr)); margin-top: 8px; }
+.grid { display: grid; gap: 20px; grid-template-columns: minmax(0, 5fr) minmax(0, 7fr); margin-top: 8px; }
+.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 205px), 1fr)); align-content: start; }
+.grid:has(.big[hidden]) { grid-template-columns: 1fr; }
 figure { margin: 0; min-width: 0; }
-.big { grid-column: span 2; grid-row: span 2; }
-@media (max-width: 620px) { .big { grid-column: auto; grid-row: auto; } .said { min-height: 7.5em; } }
+@media (max-width: 820px) { .grid { grid-template-columns: minmax(0, 1fr); } .said { min-height: 7.5em; } }
 canvas { display: block; width: 100%; }
 select { max-width: 100%; font: inherit; color: var(--text); background: var(--back); border: 1px solid var(--soft); }
 .key { white-space: nowrap; } .train { color: var(--train); } .test { color: var(--test); }
@@ -527,6 +531,7 @@ BODY = """<main>
 <div class="grid">
 <figure class="big" data-pairs><canvas id="table" role="img"></canvas>
 <figcaption>Answers to every pair: row a, column b, colour the answer. Red is wrong, faint is training.</figcaption></figure>
+<div class="charts">
 <figure><canvas id="accuracy" role="img"></canvas>
 <figcaption>Accuracy: <span class="key train">train (thin)</span>, <span class="key test">test (thick)</span></figcaption></figure>
 <figure><canvas id="loss" role="img"></canvas>
@@ -536,10 +541,10 @@ BODY = """<main>
 <figure data-pairs><canvas id="spectrum" role="img"></canvas>
 <figcaption>Power of the embedding by <span id="kind"></span></figcaption></figure>
 <figure data-pairs><canvas id="points" role="img"></canvas>
-<figcaption>The embedding on the last slide's first two components</figcaption></figure>
+<figcaption>The embedding on the last slide's first two components<span id="circle"></span></figcaption></figure>
 <figure><canvas id="against" role="img"></canvas>
 <figcaption><label for="measure">Against test accuracy: </label><select id="measure"></select></figcaption></figure>
-</div></main>
+</div></div></main>
 """
 
 # %% ../nbs/15_explore.ipynb #0b76de3e
@@ -564,7 +569,8 @@ async function unpack(text) {
 }
 
 function canvas(id, label, ratio) { // cleared, scaled to the screen's pixels
-  const element = $(id), scale = window.devicePixelRatio || 1, width = element.clientWidth, height = Math.round(width*ratio);
+  const element = $(id), scale = window.devicePixelRatio || 1, width = element.clientWidth;
+  const height = Math.round(width*(ratio || (width < 260 ? .9 : .62)));
   element.setAttribute("aria-label", label);
   element.style.height = height + "px";
   const w = Math.round(width*scale), h = Math.round(height*scale);
@@ -613,7 +619,7 @@ function over(data, id, key, title, log, s) { // train and test over steps, the 
   const steps = data.history.step.map(v => Math.max(1, v)), now = data.steps[s];
   const sides = ["train", "test"].map(o => data.history[o + "/" + key] || []);
   const all = sides.flat().filter(v => v !== null && (!log || v > 0));
-  const [g, w, h] = canvas(id, title + " over steps, marked at step " + counted(now), .62);
+  const [g, w, h] = canvas(id, title + " over steps, marked at step " + counted(now));
   let low = log ? Math.min(...all) : 0, high = log ? Math.max(...all) : 1;
   if (!all.length) { low = .1; high = 1; }
   const last = Math.max(...steps);
@@ -632,7 +638,7 @@ function against(data, s) {
   const key = $("measure").value, acc = data.history["test/acc"], values = data.history[key], now = data.steps[s];
   const rows = values.map((v, i) => i).filter(i => values[i] !== null && acc[i] !== null);
   const here = rows.filter(i => data.history.step[i] <= now).pop();
-  const [g, w, h] = canvas("against", key + " against test accuracy" + (here === undefined ? "" : ": now " + short(values[here]) + " at " + short(acc[here])), .62);
+  const [g, w, h] = canvas("against", key + " against test accuracy" + (here === undefined ? "" : ": now " + short(values[here]) + " at " + short(acc[here])));
   const known = rows.map(i => values[i]), low = Math.min(...known), high = Math.max(...known), log = low > 0 && high > 50*low;
   const [X, Y] = axes(g, w, h, {low: 0, high: 1, name: "test accuracy", ticks: [0, .5, 1]}, {low, high, log, ticks: log ? powers(low, high, 5) : evenly(low, high)});
   g.strokeStyle = g.fillStyle = colour("train"); g.lineWidth = 1; g.beginPath();
@@ -659,7 +665,7 @@ const parse = hex => [1, 3, 5].map(o => parseInt(hex.slice(o, o + 2), 16));
 
 function laws(data, s) {
   const count = data.laws.length, part = data.laws.map((name, k) => [0, 1].map(o => data.kept[(s*count + k)*2 + o]));
-  const [g, w, h] = canvas("laws", "Laws: " + data.laws.map((name, k) => name + " " + Math.round(part[k][0]/2.54) + " %").join(", "), .62);
+  const [g, w, h] = canvas("laws", "Laws: " + data.laws.map((name, k) => name + " " + Math.round(part[k][0]/2.54) + " %").join(", "));
   const left = 118, right = w - 10, step = (h - 22)/count;
   g.textBaseline = "middle";
   part.forEach(([all, none], k) => {
@@ -669,13 +675,13 @@ function laws(data, s) {
     g.fillStyle = colour("text"); if (none < 255) g.fillRect(left + (right - left)*none/254 - 1.5, y - step*.42, 3, step*.84);
   });
   g.fillStyle = colour("soft"); g.textBaseline = "top";
-  [[0, "left", "0"], [.5, "center", "50 %"], [1, "right", "100 %"]].forEach(([x, align, word]) => { g.textAlign = align; g.fillText(word, left + x*(right - left), h - 15); });
+  [[0, "left", "0"], [.5, "center", "50"], [1, "right", "100 %"]].forEach(([x, align, word]) => { g.textAlign = align; g.fillText(word, left + x*(right - left), h - 15); });
 }
 
 function spectrum(data, s) {
   const m = data.parts.length, values = Array.from(data.spectrum.subarray(s*m, (s + 1)*m), v => v/255*data.top);
   const most = values.indexOf(Math.max(...values));
-  const [g, w, h] = canvas("spectrum", "Power of the embedding: most in " + data.parts[most] + ", " + short(values[most]) + " of all", .62);
+  const [g, w, h] = canvas("spectrum", "Power of the embedding: most in " + data.parts[most] + ", " + short(values[most]) + " of all");
   const [X, Y] = axes(g, w, h, {low: .5, high: m + .5, name: data.kind, ticks: m > 2 ? [1, Math.ceil(m/2), m] : [1, m]}, {low: 0, high: data.top, ticks: evenly(0, data.top)});
   const wide = Math.max(1, (X(2) - X(1))*.8);
   g.fillStyle = colour("train");
@@ -683,10 +689,10 @@ function spectrum(data, s) {
 }
 
 function points(data, s) {
-  const n = data.n, [g, w, h] = canvas("points", "Embedding on two components, " + n + " points, one an element", .62), half = Math.min(w, h)/2 - 6;
+  const n = data.n, [g, w, h] = canvas("points", "Embedding on two components, " + n + " points, one an element"), half = Math.min(w, h)/2 - 6;
   g.strokeStyle = colour("line"); g.lineWidth = 1; g.strokeRect(w/2 - half - 5, h/2 - half - 5, 2*half + 10, 2*half + 10);
   for (let i = 0; i < n; i++) {
-    const [x, y] = [0, 1].map(o => data.points[(s*n + i)*2 + o]/127.5 - 1), c = 3*Math.floor(i*255/(n - 1));
+    const [x, y] = [0, 1].map(o => data.points[(s*n + i)*2 + o]/127.5 - 1), c = 3*Math.floor(data.place[i]*255/(n - 1));
     g.fillStyle = `rgb(${data.ramps[c]} ${data.ramps[c + 1]} ${data.ramps[c + 2]})`; g.strokeStyle = colour("soft"); g.lineWidth = .6;
     g.beginPath(); g.arc(w/2 + x*half, h/2 - y*half, 4, 0, 7); g.fill(); g.stroke();
   }
@@ -712,9 +718,13 @@ async function begin() {
   for (const key of data.measures) $("measure").append(new Option(key, key));
   $("measure").value = data.measures.includes("norm/l2") ? "norm/l2" : data.measures[0];
   document.querySelectorAll("[data-pairs]").forEach(o => o.hidden = !data.n);
-  if (data.n) $("kind").textContent = data.kind;
+  if (data.n) {
+    $("kind").textContent = data.kind;
+    if (data.kind === "frequencies") $("circle").textContent = "; the colour follows frequency " + data.place[1];
+  }
   $("step").max = data.steps.length - 1;
-  $("step").value = data.start;
+  const asked = /^#step=([0-9]+)$/.exec(location.hash); // a link to a moment
+  $("step").value = asked ? data.steps.filter(v => v <= +asked[1]).length - 1 : data.start;
   const again = () => draw(data);
   $("step").addEventListener("input", again);
   $("measure").addEventListener("change", again);
