@@ -368,6 +368,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'grok_nb.tasks.split_pairs': ('tasks.html#split_pairs', 'grok_nb/tasks.py'),
                                'grok_nb.tasks.table_task': ('tasks.html#table_task', 'grok_nb/tasks.py'),
                                'grok_nb.tasks.task_names': ('tasks.html#task_names', 'grok_nb/tasks.py')},
+            'grok_nb.trackers': { 'grok_nb.trackers.log_to': ('trackers.html#log_to', 'grok_nb/trackers.py'),
+                                  'grok_nb.trackers.tracker': ('trackers.html#tracker', 'grok_nb/trackers.py')},
             'grok_nb.train': { 'grok_nb.train.Run': ('train.html#run', 'grok_nb/train.py'),
                                'grok_nb.train.Run.grokked': ('train.html#run.grokked', 'grok_nb/train.py'),
                                'grok_nb.train.RunConfig': ('train.html#runconfig', 'grok_nb/train.py'),
