@@ -7,8 +7,8 @@ __all__ = ['NEEDS', 'TRAIN', 'TEST', 'STYLE', 'BODY', 'SCRIPT', 'open_run', 'Sli
            'embedding_spectrum', 'first_two', 'slides', 'say', 'ramps', 'cell_colours', 'figure', 'png', 'choices',
            'Explorer', 'explore', 'by_hand', 'Live', 'live', 'pack', 'keep_slides', 'page']
 
-# %% ../nbs/15_explore.ipynb #a7f22ee3
-import base64, hashlib, html, io, json, threading, time, zipfile, zlib
+# %% ../nbs/15_explore.ipynb #f21b8b8d
+import base64, hashlib, html, io, json, threading, time, zlib
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -55,10 +55,10 @@ def _read_folder(folder:Path) -> Run:
                 history, status = pd.DataFrame(state["rows"][0]), "not finished"
                 frames = {int(k): {o: v.numpy() for o,v in f.items()} for k,f in state["frames"][0].items()}
     except GrokError: raise
-    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, zipfile.BadZipFile) as e:
+    except Exception as e: # whatever a damaged or made-up file brings about
         raise GrokError(f"{folder} cannot be read as a run: {type(e).__name__}: {e}") from None
     if lacking := set(NEEDS) - set(history): raise GrokError(f"{folder}: the history lacks {', '.join(sorted(lacking))}")
-    if not len(history): raise GrokError(f"{folder} has nothing to show yet; a run writes its first checkpoint after half a minute")
+    if not len(history): raise GrokError(f"{folder} has nothing to show yet; the first checkpoint comes after half a minute")
     return Run(config, history, frames, status, None, seconds, {})
 
 def open_run(
@@ -106,14 +106,15 @@ def group_below(
 ): # (n, n) table of the group that an embedding of these elements would show
     "The task's own table, or addition below subtraction and multiplication below division."
     name = task.name.replace("subtract", "add").replace("divide", "multiply")
-    return operation(name) if name != task.name else task.table
+    try: return operation(name) if name != task.name else task.table
+    except GrokError: return task.table # a table of your own that has such a name
 
 def embedding_spectrum(
     embeddings, # (F, n, d)
     task, # a `Task` of pairs
 ) -> tuple: # (shares (F, m), names (m,), "frequencies", "irreps" or "components")
     "How the embedding's power is spread, slide by slide."
-    n, E = len(task.table), torch.as_tensor(np.nan_to_num(np.asarray(embeddings, np.float64)))
+    n, E = len(task.table), torch.as_tensor(np.asarray(embeddings, np.float64))
     def each(f, m):
         rows = []
         for W in E:
@@ -121,7 +122,8 @@ def embedding_spectrum(
             except GrokError: rows.append(np.zeros(m)) # nothing in it: all rows are the same
         return np.array(rows)
     table = group_below(task)
-    if n > 2 and torch.equal(table, cyclic(n)): return each(fourier_power, n//2), [f"frequency {k+1}" for k in range(n//2)], "frequencies"
+    if n > 2 and torch.equal(table, cyclic(n)):
+        return each(fourier_power, n//2), [f"frequency {k+1}" for k in range(n//2)], "frequencies"
     try: parts = irreps(table)
     except GrokError:
         values = torch.linalg.svdvals(E - E.mean(1, keepdim=True)).square()
@@ -134,7 +136,7 @@ def first_two(
     embeddings, # (F, n, d)
 ) -> np.ndarray: # (F, n, 2)
     "Every slide on the first two principal components of the last."
-    E = np.nan_to_num(np.asarray(embeddings, np.float64))
+    E = np.asarray(embeddings, np.float64)
     E = E - E.mean(1, keepdims=True)
     return E @ np.linalg.svd(E[-1], full_matrices=False)[2][:2].T
 
@@ -142,9 +144,15 @@ def first_two(
 def _numbers(history:pd.DataFrame) -> pd.DataFrame:
     skip = {f.name for f in fields(RunConfig)} - {"step"}
     keep = [k for k in history.select_dtypes("number") if k not in skip and history[k].notna().any()]
-    rows = history[keep].replace([np.inf, -np.inf], np.nan)
+    rows = history[keep].replace([np.inf, -np.inf], np.nan).dropna(subset=[o for o in keep if o == "step"])
     if lacking := set(NEEDS) - set(keep): raise GrokError(f"the history has no numbers in {', '.join(sorted(lacking))}")
     return rows.sort_values("step").reset_index(drop=True)
+
+def _of_table(frame:dict, n:int) -> bool: # whether a picture is of a table of n x n
+    if set(frame) != {"answers", "embedding"}: return False
+    a, E = frame["answers"], frame["embedding"]
+    rows, columns = E.shape if E.ndim == 2 else (0, 0)
+    return a.shape == (n*n,) and a.dtype.kind in "iu" and 0 <= a.min() <= a.max() < n and rows > n and columns > 1 and E.dtype.kind == "f"
 
 def slides(
     run, # what `open_run` takes
@@ -160,18 +168,17 @@ def slides(
     if task.table is None: return plain
     n, train = len(task.table), task.train
     for step,f in frames.items():
-        got = {k: np.shape(v) for k,v in f.items()}
-        fits = set(f) == {"answers", "embedding"} and got["answers"] == (n*n,) and len(got["embedding"]) == 2 and got["embedding"][0] > n
-        if not fits or not 0 <= f["answers"].min() <= f["answers"].max() < n:
-            raise GrokError(f"the picture at step {step} is not of {task.name!r} ({got}); hand over the run's own task, slides(run, task)")
+        if not _of_table(f, n): raise GrokError(f"the picture at step {step} is not of {task.name!r} "
+            f"({ {k: np.shape(v) for k,v in f.items()} }); hand over the run's own task, slides(run, task)")
+    if len({f["embedding"].shape for f in frames.values()}) > 1: raise GrokError("the embedding changes its shape from picture to picture")
     answers = np.stack([f["answers"] for f in frames.values()]).reshape(-1, n, n)
-    embeddings = np.stack([f["embedding"][:n] for f in frames.values()])
+    embeddings = np.nan_to_num(np.stack([f["embedding"][:n] for f in frames.values()]).astype(np.float16), posinf=0, neginf=0)
     shares = pd.DataFrame([law_shares(o, task.table, train, most=triples) for o in answers])
     laws = {k: shares[[k, f"{k}/none"]].to_numpy() for k in LAWS if shares[k].notna().any()}
     spectrum, parts, kind = embedding_spectrum(embeddings, task)
     k = int(spectrum[-1].argmax())+1 if kind == "frequencies" else 1
-    return replace(plain, steps=np.array(list(frames)), table=task.table.numpy(), train=train.numpy().reshape(n, n), answers=answers, laws=laws,
-        spectrum=spectrum, parts=parts, kind=kind, points=first_two(embeddings), place=np.arange(n)*k % n)
+    return replace(plain, steps=np.array(list(frames)), table=task.table.numpy(), train=train.numpy().reshape(n, n), answers=answers,
+        laws=laws, spectrum=spectrum, parts=parts, kind=kind, points=first_two(embeddings), place=np.arange(n)*k % n)
 
 # %% ../nbs/15_explore.ipynb #05ee2e6e
 def say(
@@ -296,7 +303,11 @@ def choices(
     if (folder/"config.json").exists(): return {str(folder): lambda: slides(folder)}
     found = sorted(o.parent for o in folder.glob("*/config.json"))
     if not found: raise GrokError(f"{folder} holds no run; results that ship are {', '.join(results())}")
-    return {f"{in_words(read_config(o))} ({o.name})": lambda o=o: slides(o) for o in found}
+    return {f"{_label(o)} ({o.name})": lambda o=o: slides(o) for o in found}
+
+def _label(folder:Path) -> str:
+    try: return in_words(read_config(folder))
+    except Exception: return "cannot be read" # opening it says why
 
 def _paragraph(text:str) -> str: return f"<p>{html.escape(text)}</p>" # names and statuses may be anyone's
 
@@ -306,7 +317,7 @@ class Explorer(widgets.VBox):
         runs:dict, # as `choices` gives
         other:str=None, # label of the second run
     ):
-        self.runs, self.films = runs, {}
+        self.runs, self.films, self.ready = runs, {}, False
         wide = dict(style=dict(description_width="9em"), layout=widgets.Layout(width="min(60em, 95%)"))
         self.run = widgets.Dropdown(options=list(runs), description="Run", **wide)
         self.other = widgets.Dropdown(options=["none", *runs], value=other or "none", description="Compare with", **wide)
@@ -315,7 +326,8 @@ class Explorer(widgets.VBox):
         self.again = widgets.Button(description="Read again", tooltip="Read the folder again: a run that trains goes on")
         self.said, self.picture = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width="100%"))
         self.said_below, self.below = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width="100%"))
-        super().__init__([self.run, self.other, self.slider, self.measure, self.again, self.said, self.picture, self.said_below, self.below])
+        super().__init__([self.run, self.other, self.slider, self.measure, self.again,
+            self.said, self.picture, self.said_below, self.below])
         self.run.observe(lambda change: self.open(), "value")
         for o in (self.other, self.slider, self.measure): o.observe(lambda change: self.draw(), "value")
         self.again.on_click(lambda button: self.reread())
@@ -332,16 +344,16 @@ class Explorer(widgets.VBox):
 
     def open(self):
         "Show the chosen run."
+        at, self.ready = self.slider.value, False # one drawing, at the end
         try: film = self.film(self.run.value)
         except GrokError as e:
-            self.said.value = _paragraph(str(e))
+            self.said.value, self.picture.value = _paragraph(str(e)), b""
             return
-        at, self.ready = self.slider.value, False # one drawing, at the end
         self.slider.options = [(f"{s:,}", i) for i,s in enumerate(film.steps)]
         self.slider.value = min(at, len(film.steps)-1) if at else int(np.argmax(_progress(film) >= .5))
-        before = self.measure.value
-        self.measure.options = film.measures()
-        self.measure.value = before if before in film.measures() else next((k for k in ("norm/l2", *film.measures()) if k in film.measures()))
+        before, names = self.measure.value, film.measures()
+        self.measure.options = names
+        self.measure.value = next(k for k in (before, "norm/l2", *names) if k in names)
         self.ready = True
         self.draw()
 
@@ -394,11 +406,13 @@ class Live(widgets.VBox):
     ):
         self.config, self.every, self.shown = by_hand(config), every, 0.
         self.start, self.pause, self.stop = (widgets.Button(description=o) for o in ("Start", "Pause", "Stop"))
-        self.noise = widgets.FloatSlider(self.config.method_args["sigma"], min=0, max=2, step=.05, description="Noise (sigma)",
+        sigma = self.config.method_args["sigma"]
+        self.noise = widgets.FloatSlider(sigma, min=0, max=max(2, sigma), step=.05, description="Noise (sigma)",
             style=dict(description_width="9em"), layout=widgets.Layout(width="min(40em, 95%)"))
-        self.said, self.picture = widgets.HTML(_paragraph("Not started.")), widgets.Image(format="png", layout=widgets.Layout(width="100%"))
+        self.said = widgets.HTML(_paragraph("Not started. Nothing is stored: a run whose noise is changed by hand is no function of its config."))
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="100%"))
         super().__init__([widgets.HBox([self.start, self.pause, self.stop]), self.noise, self.said, self.picture])
-        self.going, self.ended, self.lock = threading.Event(), threading.Event(), threading.Lock()
+        self.going, self.ended = threading.Event(), threading.Event()
         self.training = self.thread = self.film = self.turned = None
         self.start.on_click(lambda button: self.go())
         self.pause.on_click(lambda button: self.going.clear())
@@ -433,11 +447,12 @@ class Live(widgets.VBox):
             with torch_threads(self.config.threads): status = train_loop(t, self.before, lambda t: self.show("training"))
         except Exception as e: status = f"failed: {e}"
         if t.rows[0]: self.show("stopped" if status == "interrupted" else status, True)
+        else: self.said.value = _paragraph(status)
 
     def show(self, status:str, last:bool=False):
         "Draw the present slide, at most so often."
         if not last and time.monotonic() - self.shown < self.every: return
-        if self.turned is not None: status += f"; noise changed by hand from step {self.turned} on: no function of its config, not stored"
+        if self.turned is not None: status += f"; noise changed by hand from step {self.turned} on: no function of its config"
         t = self.training
         run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
         self.film = slides(run, t.tasks[0], triples=1000)
@@ -476,10 +491,12 @@ def pack(
         delta = film.answers.astype(wide)
         delta[1:] -= delta[:-1].copy() # modulo 2**8 or 2**16
         far, top = np.abs(film.points).max() or 1, film.spectrum.max() or 1
-        head |= dict(n=len(film.table), wide=delta.itemsize, laws=[k.replace("_", " ") for k in film.laws], parts=film.parts, kind=film.kind, top=float(top), place=film.place.tolist())
+        head |= dict(n=len(film.table), wide=delta.itemsize, laws=[k.replace("_", " ") for k in film.laws], parts=film.parts,
+            kind=film.kind, top=float(top), place=film.place.tolist())
         laws = np.stack(list(film.laws.values()), 1) # (F, laws, 2)
         arrays = dict(answers=delta, table=film.table.astype(wide), train=film.train.astype(np.uint8), ramps=ramps(),
-            kept=np.where(np.isnan(laws), 255, (np.nan_to_num(laws)*254).round()).astype(np.uint8), spectrum=_bytes_of(film.spectrum/top), points=_bytes_of(film.points/far/2+.5))
+            kept=np.where(np.isnan(laws), 255, (np.nan_to_num(laws)*254).round()).astype(np.uint8),
+            spectrum=_bytes_of(film.spectrum/top), points=_bytes_of(film.points/far/2 + .5))
     data = {k: v.astype(v.dtype.newbyteorder("<")).tobytes() for k,v in arrays.items()}
     head["arrays"] = {k: len(v) for k,v in data.items()}
     said = json.dumps(head, allow_nan=False).encode()
@@ -511,10 +528,10 @@ p { margin: .3rem 0; overflow-wrap: anywhere; }
 .move input:focus-visible, select:focus-visible { outline: 3px solid var(--test); outline-offset: 2px; }
 .said { min-height: 3em; }
 .grid { display: grid; gap: 20px; grid-template-columns: minmax(0, 5fr) minmax(0, 7fr); margin-top: 8px; }
-.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 205px), 1fr)); align-content: start; }
+.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 170px), 1fr)); align-content: start; }
 .grid:has(.big[hidden]) { grid-template-columns: 1fr; }
 figure { margin: 0; min-width: 0; }
-@media (max-width: 820px) { .grid { grid-template-columns: minmax(0, 1fr); } .said { min-height: 7.5em; } }
+@media (max-width: 680px) { .grid { grid-template-columns: minmax(0, 1fr); } .said { min-height: 7.5em; } }
 canvas { display: block; width: 100%; }
 select { max-width: 100%; font: inherit; color: var(--text); background: var(--back); border: 1px solid var(--soft); }
 .key { white-space: nowrap; } .train { color: var(--train); } .test { color: var(--test); }
@@ -639,6 +656,7 @@ function against(data, s) {
   const rows = values.map((v, i) => i).filter(i => values[i] !== null && acc[i] !== null);
   const here = rows.filter(i => data.history.step[i] <= now).pop();
   const [g, w, h] = canvas("against", key + " against test accuracy" + (here === undefined ? "" : ": now " + short(values[here]) + " at " + short(acc[here])));
+  if (!rows.length) return;
   const known = rows.map(i => values[i]), low = Math.min(...known), high = Math.max(...known), log = low > 0 && high > 50*low;
   const [X, Y] = axes(g, w, h, {low: 0, high: 1, name: "test accuracy", ticks: [0, .5, 1]}, {low, high, log, ticks: log ? powers(low, high, 5) : evenly(low, high)});
   g.strokeStyle = g.fillStyle = colour("train"); g.lineWidth = 1; g.beginPath();

@@ -30,7 +30,7 @@ EVIL = "</script><script>window.hacked=1</script><img src=x onerror='window.hack
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("run") / "run"
-    fit(paper_config("add", steps=300, frames=40, **TINY), out=where, quiet=True)
+    fit(paper_config("add", steps=300, frames=15, **TINY), out=where, quiet=True)
     return where
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_still_trains_can_be_opened_and_read_again(tmp_path):
             go.set()
             stop.wait(60)
 
-    config = paper_config("add", steps=300, frames=40, **TINY)
+    config = paper_config("add", steps=300, frames=15, **TINY)
     job = threading.Thread(target=fit, args=(config, where), kwargs=dict(quiet=True, callbacks=(wait,), save_every=0))
     job.start()
     try:
