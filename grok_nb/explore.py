@@ -693,7 +693,7 @@ function laws(data, s) {
     g.fillStyle = colour("text"); if (none < 255) g.fillRect(left + (right - left)*none/254 - 1.5, y - step*.42, 3, step*.84);
   });
   g.fillStyle = colour("soft"); g.textBaseline = "top";
-  [[0, "left", "0"], [.5, "center", "50"], [1, "right", "100 %"]].forEach(([x, align, word]) => { g.textAlign = align; g.fillText(word, left + x*(right - left), h - 15); });
+  [[0, "left", "0"], [.5, "center", right - left > 130 ? "50" : ""], [1, "right", "100 %"]].forEach(([x, align, word]) => { g.textAlign = align; g.fillText(word, left + x*(right - left), h - 15); });
 }
 
 function spectrum(data, s) {
