@@ -350,7 +350,7 @@ class Explorer(widgets.VBox):
             self.said.value, self.picture.value = _paragraph(str(e)), b""
             return
         self.slider.options = [(f"{s:,}", i) for i,s in enumerate(film.steps)]
-        self.slider.value = min(at, len(film.steps)-1) if at else int(np.argmax(_progress(film) >= .5))
+        self.slider.value = min(at, len(film.steps)-1) if at else _start(film)
         before, names = self.measure.value, film.measures()
         self.measure.options = names
         self.measure.value = next(k for k in (before, "norm/l2", *names) if k in names)
@@ -372,10 +372,10 @@ class Explorer(widgets.VBox):
         self.said_below.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
         self.below.value = png(film, i, self.measure.value if self.measure.value in film.measures() else film.measures()[0])
 
-def _progress(film:Slides) -> np.ndarray: # (F,) test accuracy from its lowest to its highest, 0..1
+def _start(film:Slides) -> int: # the slide on which test accuracy is half way up, or the last if it never rises
     if film.answers is None: acc = film.history["test/acc"].fillna(0).to_numpy()
     else: acc = (film.answers == film.table)[:, ~film.train].mean(1)
-    return (acc-acc.min())/max(acc.max()-acc.min(), 1e-9)
+    return int(np.argmax(acc >= (acc.min()+acc.max())/2)) if np.ptp(acc) > .2 else len(acc)-1
 
 def explore(
     run, # as for `choices`
@@ -484,7 +484,7 @@ def pack(
     "A run's slides, small."
     if film.answers is None: film = keep_slides(film, rows)
     head = dict(name=film.name, status=film.status, steps=film.steps.tolist(), said=[say(film, i) for i in range(len(film.steps))],
-        start=int(np.argmax(_progress(film) >= .5)), history=_columns(film.history.iloc[_thin(len(film.history), rows)]), measures=film.measures())
+        start=_start(film), history=_columns(film.history.iloc[_thin(len(film.history), rows)]), measures=film.measures())
     arrays = {}
     if film.answers is not None:
         wide = np.uint8 if len(film.table) <= 256 else np.uint16
@@ -640,7 +640,7 @@ function over(data, id, key, title, log, s) { // train and test over steps, the 
   let low = log ? Math.min(...all) : 0, high = log ? Math.max(...all) : 1;
   if (!all.length) { low = .1; high = 1; }
   const last = Math.max(...steps);
-  const [X, Y] = axes(g, w, h, {low: 1, high: last, log: true, name: "steps", ticks: powers(1, last, 5), show: v => v >= 1e4 ? v/1e3 + "k" : counted(v)},
+  const [X, Y] = axes(g, w, h, {low: 1, high: last, log: true, name: "steps", ticks: powers(1, last, w < 260 ? 4 : 6), show: v => v >= 1e3 ? v/1e3 + "k" : v},
     {low, high, log, ticks: log ? powers(low, high, 5) : [0, .5, 1]});
   sides.forEach((values, side) => {
     g.strokeStyle = colour(side ? "test" : "train"); g.lineWidth = side ? 2.4 : 1.3; g.beginPath();
