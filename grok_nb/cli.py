@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'demo_configs', 'side_by_side', 'compare', 'show_table', 'demo', 'assignments', 'run_config', 'run',
-           'do_sweep', 'ship_more', 'do_status', 'do_claims', 'parser', 'main']
+           'do_sweep', 'ship_more', 'do_status', 'do_claims', 'do_page', 'parser', 'main']
 
 # %% ../nbs/16_cli.ipynb #78c06cf0
 import argparse, json, sys, time
@@ -15,10 +15,11 @@ import matplotlib
 import pandas as pd
 
 from .claims import claims, show_claims
+from .explore import page, slides
 from .groups import GrokError
 from .plot import plot_methods, plot_run
 from .sweep import PRESETS, Table, ends_alike, environments, join, preset, results, ship, status, sweep
-from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
+from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config, write_atomic
 
 # %% ../nbs/16_cli.ipynb #866b5545
 DEMO = dict(p=59, train_frac=.4, d_model=64, d_mlp=256, lr=2e-3, steps=5000, hold=200, stop_factor=1.15, frames=0)
@@ -151,6 +152,14 @@ def do_claims(args):
     "Every claim with its statistics over seeds and its verdict, from the shipped tables."
     print(show_claims(claims(args.only or None)))
 
+# %% ../nbs/16_cli.ipynb #3f1c7a21
+def do_page(args):
+    "A run as one HTML file: its answers, laws, spectrum and embedding, slide by slide."
+    film, out = slides(args.run), Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, page(film).encode())
+    print(f"{out}: {len(film.steps)} slides, {out.stat().st_size/1e6:.2f} MB")
+
 # %% ../nbs/16_cli.ipynb #06542eb2
 def parser() -> argparse.ArgumentParser:
     "The program's options."
@@ -194,6 +203,10 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("claims", help="the paper's claims, judged from stored runs", description=do_claims.__doc__)
     p.add_argument("only", nargs="*", help="C1, C2, ...; all if not given")
     p.set_defaults(do=do_claims)
+    p = sub.add_parser("page", help="a run as one HTML file with a slider", description=do_page.__doc__)
+    p.add_argument("run", help="folder of a run; one that still trains shows its last checkpoint")
+    p.add_argument("-o", "--out", default="page.html", help="where the page goes (page.html)")
+    p.set_defaults(do=do_page)
     return top
 
 # %% ../nbs/16_cli.ipynb #de7bf1b6

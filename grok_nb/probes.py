@@ -17,7 +17,7 @@ from .laws import LAWS, law_shares
 from .models import cross_entropy
 from .robustness import (certified_radius, feature_names, gauss_newton_trace, input_gradient, nearest_distance,
     neighbour_probability, observe, perturbation_error, perturbed_information, sharpness, weight_norm)
-from .spectra import effective_rank, fourier_power, gini, key_frequencies
+from .spectra import effective_rank, excluded_loss, fourier_power, gini, key_frequencies, restricted_loss
 
 # %% ../nbs/09_probes.ipynb #475e1782
 def stream(
@@ -121,13 +121,23 @@ def law(model, task, generator=None, only:tuple=LAWS) -> dict:
 
 @torch.no_grad()
 def spectrum(model, task, generator=None) -> dict:
-    "Gini coefficient and number of key frequencies of the embedding (cyclic groups); effective rank of the last hidden layer."
+    "Gini coefficient and number of the embedding's key frequencies, restricted and excluded loss by them (cyclic groups); effective rank of the last hidden layer."
     last, out = _layers(model)[1], {}
     out[f"effective_rank/{last}"] = effective_rank(observe(model, task.x_train, last)[last])
     if hasattr(model, "W_E"):
         power = fourier_power(model.W_E[:-1])
-        out |= {"fourier/gini": gini(power), "fourier/keys": float(len(key_frequencies(power)))}
+        keys = key_frequencies(power)
+        out |= {"fourier/gini": gini(power), "fourier/keys": float(len(keys))}
+        if _cyclic(task):
+            logits = model(task.pairs)
+            out["fourier/restricted_loss"] = restricted_loss(logits, task.labels, keys)
+            out["fourier/excluded_loss"] = excluded_loss(logits, task.labels, keys, task.train)
     return out
+
+def _cyclic(task) -> bool: # whether the answers are a + b or a - b modulo the number of elements
+    if task.table is None: return False
+    (a, b), p = task.pairs.T, len(task.table)
+    return torch.equal(task.labels, (a+b) % p) or torch.equal(task.labels, (a-b) % p)
 
 def bound(model, task, generator=None, lipschitz:float=.5, probes:int=8) -> dict:
     "Theorem 3.2 on images: the lemma's two sides, the radius, and the share of test points within it of a neighbour."
