@@ -44,10 +44,12 @@ def mend(path, pages, git_url):
     for cell in nb["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "raw":
-            source = re.sub(r"^output-file: (.*)$", lambda m: "" if m[1] == f"{path.stem}.html" else f"aliases: [{m[1]}]",
-                            source, flags=re.M)
+            own = [old for old, new in pages.items() if new == f"{path.stem}.html"]
+            source = re.sub(r"^output-file: .*\n", f"aliases: {own}\n" if own else "", source, flags=re.M)
         if cell["cell_type"] != "code":
             cell["source"] = relink(source, pages, git_url)
+        else:
+            cell["source"] = re.sub(r"^#\| varies: .*\n", "", source, flags=re.M)  # for tests/test_notebooks.py
         for output in cell.get("outputs", []):
             if "text/markdown" in output.get("data", {}):
                 output["data"]["text/markdown"] = relink("".join(output["data"]["text/markdown"]), pages, git_url)
@@ -88,7 +90,8 @@ def stage(root, git_url=None):
     meta = settings(root)
     git_url = meta["git_url"] if git_url is None else git_url
     staged = Path(proc_nbs(n_workers=0, force=True))
-    pages = {re.sub(r"^\d\d_", "", p.stem) + ".html": p.stem + ".html" for p in staged.glob("*.ipynb")}
+    modules = {p.stem: re.search(r"#\|\s*default_exp (\w+)", p.read_text()) for p in (root / "nbs").glob("*.ipynb")}
+    pages = {f"{m[1]}.html": f"{name}.html" for name, m in modules.items() if m}
     for path in staged.glob("*.ipynb"):
         mend(path, pages, git_url)
     (staged / "cite.qmd").write_text(citation((root / "CITATION.cff").read_text()))
