@@ -211,7 +211,8 @@ async function measure() {
     frame.src = page;
     document.body.append(frame);
     await new Promise(done => frame.onload = done);
-    await new Promise(done => setTimeout(done, 500)); // colours fade in
+    frame.contentDocument.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important }</style>");
+    await new Promise(done => setTimeout(done, 500));
     const doc = frame.contentDocument, view = frame.contentWindow, bad = {};
     const dark = view.matchMedia("(prefers-color-scheme: dark)").matches;
     const walk = doc.createTreeWalker(doc.body, NodeFilter.SHOW_TEXT);
