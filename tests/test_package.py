@@ -1,4 +1,5 @@
 "The library is what the notebooks export, the README is what the index says, and a wheel holds all that a user needs."
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ def copy(tmp_path_factory):
 
 
 def run(*command, cwd):
-    done = subprocess.run([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # which would hide what is installed
+    done = subprocess.run([str(o) for o in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
