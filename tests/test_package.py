@@ -1,8 +1,10 @@
 "The library is what the notebooks export, the README is what the index says, and a wheel holds all that a user needs."
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from configparser import ConfigParser
@@ -23,7 +25,8 @@ def copy(tmp_path_factory):
 
 
 def run(*command, cwd):
-    done = subprocess.run([str(o) for o in command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # which would hide what is installed
+    done = subprocess.run([str(o) for o in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -63,12 +66,18 @@ def test_one_version():
 
 
 def test_wheel_installs_and_imports_elsewhere(copy, tmp_path):
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ".", cwd=copy)
+    run(sys.executable, "-m", "build", "--no-isolation", "-o", tmp_path, ".", cwd=copy)  # the wheel is built from the sdist
     wheel, = tmp_path.glob("*.whl")
+    sdist, = tmp_path.glob("*.tar.gz")
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = {f"grok_nb/{p.name}" for p in (ROOT / "grok_nb").glob("*.py")}
     data = {str(p.relative_to(ROOT)) for f in ("data", "results") for p in (ROOT / "grok_nb" / f).glob("*")}
     assert modules | data == {n for n in inside if ".dist-info/" not in n}
+    assert wheel.stat().st_size < 5e6
+    with tarfile.open(sdist) as file:
+        source = {n.partition("/")[2] for n in file.getnames() if not file.getmember(n).isdir()}
+    rest = {"pyproject.toml", "setup.py", "settings.ini", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"}
+    assert modules | data | rest == {n for n in source if n not in ("PKG-INFO", "setup.cfg") and ".egg-info/" not in n}
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=tmp_path)

@@ -1,0 +1,256 @@
+"""The site, rendered as .ci/site.py does where there is no Quarto: nothing is missing, raw, broken or unreadable."""
+import html
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from fnmatch import fnmatch
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
+SITE = yaml.safe_load((ROOT / "_quarto.yml").read_text())
+LIGHT, DARK = "1", "0"  # chromium's preferredColorScheme
+
+
+def module():
+    spec = importlib.util.spec_from_file_location("site_step", ROOT / ".ci" / "site.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    "The folder of the rendered site."
+    pytest.importorskip("smalldocs", reason="the fallback renderer, smalldocs, needs Python 3.11")
+    copy = tmp_path_factory.mktemp("site_step") / "grok_nb"
+    leave = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", "runs", "_proc", "_docs")
+    shutil.copytree(ROOT, copy, ignore=leave, symlinks=True)
+    done = subprocess.run([sys.executable, ".ci/site.py", "--fallback"], cwd=copy, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return copy / "_docs"
+
+
+class Page(HTMLParser):
+    "What a page links to, its anchors, its pictures, and the text that a reader sees outside code."
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.anchors, self.pictures, self.text, self.raw, self.inside = [], set(), [], "", "", []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.anchors |= {attrs[k] for k in ("id", "name") if k in attrs}
+        self.links += [attrs[k] for k in ("href", "src") if attrs.get(k)]
+        if tag == "img":
+            self.pictures.append(attrs)
+        if tag in ("script", "style", "pre", "code"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if "script" not in self.inside and "style" not in self.inside:
+            self.raw += data
+            self.text += "" if self.inside else data
+
+
+@cache
+def pages(site):
+    return {p.name: Page(p) for p in site.glob("*.html")}
+
+
+def test_every_notebook_is_a_page(site):
+    assert {n.replace(".ipynb", ".html") for n in NOTEBOOKS} | {"cite.html"} == set(pages(site))
+
+
+def test_links_and_anchors(site):
+    wrong = []
+    for name, page in pages(site).items():
+        for link in page.links:
+            if re.match(r"(https?|mailto|data|javascript):", link):
+                continue
+            file, _, anchor = unquote(link).partition("#")
+            if not (site / (file or name)).is_file():
+                wrong.append((name, link))
+            elif anchor and (file or name) in pages(site) and anchor not in pages(site)[file or name].anchors:
+                wrong.append((name, link))
+    assert not wrong
+
+
+def test_nothing_but_links_needs_the_network(site):
+    for path in site.glob("*.html"):
+        assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?:[^"]*"', path.read_text()), path.name
+
+
+def test_pictures_have_an_alternative_text(site):
+    for name in NOTEBOOKS:
+        cells = [c for c in json.loads((ROOT / "nbs" / name).read_text())["cells"] if c["cell_type"] == "code"]
+        shown = [c for c in cells if not re.search(r"^#\| *(hide|output: false|include: false)", "".join(c["source"]), re.M)]
+        drawn = sum("image/png" in o.get("data", {}) for c in shown for o in c["outputs"])
+        assert len(pages(site)[name.replace(".ipynb", ".html")].pictures) == drawn, name
+    lacking = [n for n, p in pages(site).items() for o in p.pictures if not (o.get("alt") or "").strip()]
+    assert not lacking, "give the cell a line `#| fig-alt: ...`"
+
+
+def test_nothing_is_shown_raw(site):
+    assert "<math" in (site / "00_groups.html").read_text()
+    for name, page in pages(site).items():
+        assert "#|" not in page.raw, name
+        assert not re.search(r"\$\$|\\[(\[]|\\(frac|sum|mathrm)\b", page.text), name
+        assert not re.search(r"^:::", page.text, re.M), name
+
+
+def test_hidden_cells_and_api_pages(site):
+    assert "fastcore.test" not in pages(site)["05_entropy.html"].raw
+    entry = pages(site)["05_entropy.html"]
+    assert "matrix_entropy" in entry.anchors and "(n, d) features, one row a sample" in entry.raw
+
+
+def test_search_finds_every_page(site):
+    found = {o["href"].split("#")[0] for o in json.loads((site / "search.json").read_text())}
+    assert set(pages(site)) <= found
+    assert SITE["website"]["search"] is True and "Search" in (site / "index.html").read_text()
+
+
+def test_sidebar_has_each_notebook_once():
+    listed, sections = [], SITE["website"]["sidebar"]["contents"]
+    for part in sections:
+        if isinstance(part, str):
+            listed.append(part)
+        elif "section" in part:
+            found = [n for n in NOTEBOOKS if fnmatch(n, part["contents"])]
+            assert found, f"section {part['section']} is empty"
+            listed += found
+    assert sorted(listed) == NOTEBOOKS
+    assert [o["section"] for o in sections if "section" in o] == ["Library", "Claims", "Tutorials"]
+    for o in SITE["website"]["navbar"]["left"]:
+        assert o["href"] in [*NOTEBOOKS, "cite.qmd"], o
+    assert set(SITE["format"]["html"]["theme"]) == {"light", "dark"}
+    assert (ROOT / "nbs" / "_quarto.yml").resolve() == ROOT / "_quarto.yml"
+
+
+def test_badge_only_where_there_is_an_address(site, tmp_path):
+    step = module()
+    name = next(n for n in NOTEBOOKS if n.startswith("40_"))
+    assert "colab" not in pages(site)[name.replace("ipynb", "html")].raw.lower().replace("# in colab", "")
+
+    def badge(git_url, name):
+        copy = tmp_path / name
+        shutil.copy(ROOT / "nbs" / name, copy)
+        step.mend(copy, {}, git_url)
+        return re.findall(r"\[Open in Colab\]\((\S+?)\)", copy.read_text())
+
+    assert badge("https://github.com/someone/grok_nb", name) == [
+        f"https://colab.research.google.com/github/someone/grok_nb/blob/main/nbs/{name}"]
+    assert badge("https://github.com/someone/grok_nb.git", name) == badge("https://github.com/someone/grok_nb/", name)
+    assert badge("", name) == badge("https://git.example/someone/grok_nb", name) == []
+    assert badge("https://github.com/someone/grok_nb", "10_train.ipynb") == []
+
+
+def test_links_to_the_source_only_where_it_is_published():
+    relink, text = module().relink, '[source](/blob/main/grok_nb/train.py#L5){target="_blank"} [`fit`](/train.html#fit)'
+    assert relink(text, {"train.html": "10_train.html"}, "") == " [`fit`](10_train.html#fit)"
+    assert "(https://h.example/o/r/blob/main/grok_nb/train.py#L5)" in relink(text, {}, "https://h.example/o/r.git")
+
+
+def test_citation(site):
+    said = pages(site)["cite.html"].raw
+    assert "@software{grok_nb" in said and "arXiv:2311.06597" in said and "cff-version: 1.2.0" in said
+
+
+def luminance(colour):
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(w * (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+
+def contrast(a, b):
+    "WCAG 2: 1 to 21."
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [":root", ".quarto-dark"])
+def test_contrast_of_our_colours(scheme):
+    assert round(contrast("#000000", "#ffffff"), 2) == 21 and round(contrast("#777777", "#ffffff"), 2) == 4.48
+    rules = re.search(re.escape(scheme) + r" \{(.*?)\}", (ROOT / "nbs" / "styles.css").read_text())[1]
+    colour = dict(re.findall(r"--grok-([\w-]+): (#\w{6})", rules))
+    for text, ground in (("link", "page"), ("quiet", "page"), ("bar-text", "bar"), ("comment", "code"), ("link", "code")):
+        assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+
+
+MEASURE = """
+const colour = s => { const m = s.match(/[\\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m; };
+const over = (a, b) => [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1);
+const lum = c => [.2126, .7152, .0722].reduce((s, w, i) => {
+  const v = c[i]/255; return s + w*(v <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4); }, 0);
+function ground(e, view) {
+  const up = [];
+  for (; e; e = e.parentElement) { const c = colour(view.getComputedStyle(e).backgroundColor); up.push(c); if (c[3] === 1) break; }
+  return up.reverse().reduce((b, a) => over(a, b), [255, 255, 255, 1]);
+}
+async function measure() {
+  const out = {};
+  for (const [page, width] of PAGES) {
+    const frame = document.createElement("iframe");
+    frame.style = `width:${width}px;height:800px;border:0`;
+    frame.src = page;
+    document.body.append(frame);
+    await new Promise(done => frame.onload = done);
+    frame.contentDocument.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important }</style>");
+    await new Promise(done => setTimeout(done, 500));
+    const doc = frame.contentDocument, view = frame.contentWindow, bad = {};
+    const dark = view.matchMedia("(prefers-color-scheme: dark)").matches;
+    const walk = doc.createTreeWalker(doc.body, NodeFilter.SHOW_TEXT);
+    for (let n; n = walk.nextNode();) {
+      const e = n.parentElement, style = view.getComputedStyle(e);
+      if (!n.data.trim() || !e.getClientRects().length || style.visibility === "hidden") continue;
+      const b = ground(e, view), f = over(colour(style.color), b), [x, y] = [lum(f), lum(b)].sort((p, q) => q-p);
+      const ratio = (x+.05)/(y+.05), large = parseFloat(style.fontSize) >= 24;
+      if (ratio < (large ? 3 : 4.5)) bad[`${e.tagName}.${e.className} ${style.color} on ${b}`] = [Math.round(100*ratio)/100, n.data.trim().slice(0, 30)];
+    }
+    out[`${page} ${width}`] = {dark, wide: doc.documentElement.scrollWidth, bad};
+    frame.remove();
+  }
+  const said = document.createElement("pre");
+  said.id = "said"; said.textContent = JSON.stringify(out); document.body.append(said);
+}
+measure();
+"""
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+def test_pages_in_a_browser(site, scheme):
+    "In chromium: nothing hangs out of a page 400 px wide, and all text has WCAG's contrast with what is behind it."
+    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")) if p), None)
+    if not program:
+        pytest.skip("no chromium here")
+    shown = [(p, 400) for p in sorted(pages(site))] + [(p, 1280) for p in ("index.html", "05_entropy.html", "31_information.html")]
+    harness = site / "measure.htm"
+    harness.write_text(f"<!doctype html><body><script>const PAGES = {json.dumps(shown)};{MEASURE}</script>")
+    with tempfile.TemporaryDirectory() as profile:
+        done = subprocess.run([program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--allow-file-access-from-files",
+            f"--user-data-dir={profile}", f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=120000",
+            "--window-size=1300,900", "--dump-dom", harness.as_uri()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240)
+    said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)
+    assert said, done.stderr[-2000:]
+    found = json.loads(html.unescape(said[1]))
+    assert set(found) == {f"{p} {width}" for p, width in shown} and all(o["dark"] == (scheme == DARK) for o in found.values())
+    assert not {k: o["wide"] for k, o in found.items() if o["wide"] > int(k.split()[1])}
+    bad = {k: o["bad"] for k, o in found.items() if o["bad"]}
+    assert not bad, json.dumps(bad, indent=1)[:6000]
