@@ -230,8 +230,7 @@ def test_arrow_keys_move_the_pictures_without_a_network(folder, large, tmp_path)
             await b.open(page(large), tmp_path / "large.html")
             moves = "for (let i = 0; i < 200; i += 7) { s.value = i; s.dispatchEvent(new Event('input')); took.push(+document.body.dataset.took); }"
             took = await b.js(f"(() => {{ const s = document.getElementById('step'), took = []; {moves} return took; }})()")
-            # the fast quarter is the page's own cost; on a machine that is busy with other things the rest is waiting
-            assert len(took) == 29 and np.quantile(took, 0.25) < 50, took
+            assert len(took) == 29 and np.median(took) < 50, took
             requests = {o["request"]["url"].split(":")[0] for o in b.told("Network.requestWillBeSent")}
             assert requests == {"file"} and not b.told("Runtime.exceptionThrown") and not b.told("Log.entryAdded")
     asyncio.run(look())
