@@ -421,6 +421,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'grok_nb.train._evaluate_table': ('train.html#_evaluate_table', 'grok_nb/train.py'),
                                'grok_nb.train._frame': ('train.html#_frame', 'grok_nb/train.py'),
                                'grok_nb.train._mean': ('train.html#_mean', 'grok_nb/train.py'),
+                               'grok_nb.train._read': ('train.html#_read', 'grok_nb/train.py'),
                                'grok_nb.train.build_model': ('train.html#build_model', 'grok_nb/train.py'),
                                'grok_nb.train.check_device': ('train.html#check_device', 'grok_nb/train.py'),
                                'grok_nb.train.claim_folder': ('train.html#claim_folder', 'grok_nb/train.py'),

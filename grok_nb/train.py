@@ -374,9 +374,16 @@ def observe(self:Training, acc:Tensor, sigma:Tensor, want_row:bool, want_frame:b
         row, answers = evaluate(model, task, self.config.loss)
         extra = {"train/acc_noisy": acc[i].item(), "noise/sigma": sigma[i].item()}
         for probe in self.probes if want_row else ():
-            if self.step % probe.every == 0: extra |= probe(model, task, self.configs[i].seed, self.step)
+            if self.step % probe.every == 0: extra |= _read(probe, model, task, self.configs[i].seed, self.step)
         if want_row: self.rows[i].append({"step": self.step, **row, **extra})
         if want_frame: self.frames[i][self.step] = _frame(model, answers)
+
+def _read(probe, model, task, seed:int, step:int) -> dict: # what cannot be read at step 0 is a mistake in the config, later a state of the network
+    try: return probe(model, task, seed, step)
+    except GrokError as e:
+        if not step: raise
+        warnings.warn(f"step {step}: no reading of {probe.name}: {e}")
+        return {}
 
 def _frame(model:nn.Module, answers:Tensor) -> dict:
     kind = np.uint8 if answers.max() < 256 else np.uint16
