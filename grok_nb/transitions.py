@@ -265,11 +265,10 @@ def survival_edges(
     event, # (n,) bool, grokked: false means censored at `time`
     intervals:int=8,
 ) -> np.ndarray: # (intervals + 1,) steps, the first 0
-    "Ends of the intervals: quantiles of the times of those that grok, and the longest time of all."
+    "Ends of the intervals: quantiles of the times of those that grok; later than the last of them nothing is known."
     time, event = np.asarray(time, float), np.asarray(event, bool)
     if not event.any(): raise GrokError("no run groks: there is no time to learn from")
-    inner = np.unique(np.quantile(time[event], np.linspace(0, 1, intervals+1)[1:-1]))
-    return np.unique(np.r_[0., inner[inner > 0], max(time.max(), inner[-1]+1)])
+    return np.unique(np.r_[0., np.quantile(time[event], np.linspace(0, 1, intervals+1)[1:])])
 
 def _person_periods(X, edges): # rows of every run in every interval: its numbers, and which interval it is
     n, k = len(X), len(edges)-1
