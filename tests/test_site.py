@@ -246,7 +246,7 @@ def test_pages_in_a_browser(site, scheme):
         done = subprocess.run([program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--allow-file-access-from-files",
             f"--user-data-dir={profile}", f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=120000",
-            "--window-size=1300,900", "--dump-dom", harness.as_uri()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240)
+            "--window-size=1300,900", "--dump-dom", harness.as_uri()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
     said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)
     assert said, done.stderr[-2000:]
     found = json.loads(html.unescape(said[1]))
