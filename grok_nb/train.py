@@ -67,7 +67,7 @@ class RunConfig:
     def __post_init__(self):
         specs = (self.probes,) if isinstance(self.probes, (str, dict)) else self.probes
         try: plain = dict(betas=tuple(self.betas), method_args=_plain(dict(self.method_args)), probes=tuple(_plain(probe_spec(o)) for o in specs))
-        except TypeError as e: raise GrokError(f"betas={self.betas!r}, method_args={self.method_args!r}, probes={self.probes!r}: "
+        except (TypeError, ValueError) as e: raise GrokError(f"betas={self.betas!r}, method_args={self.method_args!r}, probes={self.probes!r}: "
             f"must be two numbers, a dict of arguments, and a list of probes ({e})"[:500]) from None
         for k,v in plain.items(): object.__setattr__(self, k, v)
         _check_config(self)
