@@ -247,7 +247,11 @@ def first_held(
     hold:float=500, # steps for which it must stay there
 ) -> float: # the step, or nan: never, or the history ends too early to tell
     "First logged step from which a curve stays at or above a threshold for `hold` steps."
-    steps, ok = np.asarray(steps, float), np.asarray(values, float) >= threshold
+    try: steps, values, threshold, hold = (np.asarray(o, float) for o in (steps, values, threshold, hold))
+    except (TypeError, ValueError, OverflowError) as e: raise GrokError(f"steps, values, threshold and hold must be numbers: {e}") from None
+    if steps.ndim != 1 or steps.shape != values.shape or threshold.ndim or hold.ndim:
+        raise GrokError(f"steps {steps.shape} and values {values.shape}: two lists of one length are needed, and one threshold and hold")
+    ok = values >= threshold
     starts = np.flatnonzero(ok & ~np.r_[False, ok[:-1]])
     ends = np.flatnonzero(ok & ~np.r_[ok[1:], False])
     for start,end in zip(starts, ends):
@@ -267,6 +271,7 @@ def milestones(
     levels:tuple=LEVELS, # of test accuracy, in (0, 1]
 ) -> dict: # "fit", "test95", "test99" -> step, nan where it was not reached
     "Steps to 99 % train accuracy and to the levels of test accuracy, each held."
+    if lacking := {"step", "train/acc", "test/acc"} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
     at = lambda key, level: first_held(history["step"], history[key], level, hold)
     return {"fit": at("train/acc", .99)} | {f"test{100*o:.0f}": at("test/acc", o) for o in levels}
 
