@@ -346,6 +346,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'grok_nb.train._facts': ('train.html#_facts', 'grok_nb/train.py'),
                                'grok_nb.train._form': ('train.html#_form', 'grok_nb/train.py'),
                                'grok_nb.train._frame': ('train.html#_frame', 'grok_nb/train.py'),
+                               'grok_nb.train._in_dtype': ('train.html#_in_dtype', 'grok_nb/train.py'),
                                'grok_nb.train._mean': ('train.html#_mean', 'grok_nb/train.py'),
                                'grok_nb.train._pack': ('train.html#_pack', 'grok_nb/train.py'),
                                'grok_nb.train._plain': ('train.html#_plain', 'grok_nb/train.py'),

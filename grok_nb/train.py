@@ -92,7 +92,8 @@ def _short(v): # a whole number of thousands of digits cannot even be shown
 def _check_config(c:RunConfig):
     def need(ok, name, allowed): 
         if not ok: raise GrokError(f"{name}={_short(getattr(c, name))}: must be {allowed}")
-    number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
+    exact = lambda v: not isinstance(v, int) or abs(v) <= 2**53 # torch takes no larger whole number
+    number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and exact(v)
     whole = "p n_train d_model n_heads d_mlp width steps log_every threads".split()
     real = "train_frac init_scale lr weight_decay target stop_factor".split()
     for name in whole + ["seed", "batch_size", "hold", "frames"]:
@@ -111,6 +112,7 @@ def _check_config(c:RunConfig):
     need(c.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'")
     for o in c.probes: need(o["every"] % c.log_every == 0, "probes", f"read every so many steps that log_every={c.log_every} divides them")
     need(c.d_model % c.n_heads == 0, "d_model", f"a multiple of n_heads={c.n_heads}")
+    need(all(exact(v) for v in c.method_args.values()), "method_args", "of numbers up to 2**53")
     make_methods(c.method, c.method_args)
 
 # %% ../nbs/10_train.ipynb #e2a32578
@@ -288,7 +290,7 @@ class Training:
             raise GrokError("runs can be stacked only when their configs differ in nothing but the seed")
         self.config, self.dtype = first, getattr(torch, first.dtype)
         make = lambda c: make_task(c.task, c.p, c.train_frac, c.seed, split=c.split, n_train=c.n_train)
-        self.tasks = [t.to(self.device) for t in tasks or [make(c) for c in configs]]
+        self.tasks = [_in_dtype(t.to(self.device), self.dtype) for t in tasks or [make(c) for c in configs]]
         check_memory(first, self.tasks[0], len(configs))
         self.models = [build_model(c, t).to(self.device) for c,t in zip(configs, self.tasks)]
         self.params = {k: torch.stack([dict(m.named_parameters())[k].detach() for m in self.models]).requires_grad_()
@@ -301,7 +303,6 @@ class Training:
         for method in self.methods: method.setup(self.tasks)
         self.streams = {o: [stream(c.seed, o, self.device) for c in configs] for o in ("noise", "batches")}
         self.x, self.y = (torch.stack([getattr(t, o) for t in self.tasks]) for o in ("x_train", "y_train"))
-        if self.x.is_floating_point(): self.x = self.x.to(self.dtype)
         self.probes = [] # of `Probe`
         self.step, self.train_acc, self.stopped = 0, torch.zeros(len(configs), device=self.device), False
         self.rows, self.frames = [[] for _ in configs], [{} for _ in configs]
@@ -311,6 +312,10 @@ class Training:
     def _prepare(self, x):
         for method in self.methods: x = method.inputs(x)
         return self.models[0].prepare(x)
+
+def _in_dtype(task, dtype): # images in the type of the weights; pairs as they are
+    if not task.x_train.is_floating_point() or task.x_train.dtype == dtype: return task
+    return replace(task, x_train=task.x_train.to(dtype), x_test=task.x_test.to(dtype))
 
 # %% ../nbs/10_train.ipynb #9e6bb695
 @patch
@@ -731,7 +736,8 @@ def read_config(folder) -> RunConfig:
     path = Path(folder)/"config.json"
     values, known = read_json(path), {f.name for f in fields(RunConfig)}
     if unknown := sorted(set(values) - known): raise GrokError(f"{path} is not a config of this version; unknown: {str(unknown)[:200]}")
-    return RunConfig(**values)
+    try: return RunConfig(**values)
+    except GrokError as e: raise GrokError(f"{path}: {e}") from None
 
 def claim_folder(folder, config:RunConfig) -> Path:
     "Make a run's folder and put its config there; a folder that holds anything else's files is refused."
