@@ -36,7 +36,8 @@ def check_features_matrix(
     "Rows of length one, or an error that says what is wrong with them."
     if not isinstance(Z, Tensor) or Z.dim() != 2: raise GrokError(f"{name}: a tensor of shape (n, d) is needed, not "
         f"{tuple(Z.shape) if isinstance(Z, Tensor) else type(Z).__name__}; flatten what belongs to one sample")
-    if not len(Z): raise GrokError(f"{name}: shape {tuple(Z.shape)} holds no samples")
+    if not Z.numel(): raise GrokError(f"{name}: shape {tuple(Z.shape)} holds no numbers")
+    if Z.is_complex(): raise GrokError(f"{name}: {Z.dtype} has no place here; take the real and the imaginary parts as features")
     Z = Z.double()
     norm = Z.norm(dim=1, keepdim=True)
     if norm.isfinite().all() and (norm > 1e-150).all(): return Z/norm
@@ -93,7 +94,7 @@ def gram_entropy(
 ) -> Tensor: # () float64, in nats
     "Matrix entropy of a Gram matrix."
     _check_alpha(alpha)
-    if R.dim() != 2 or R.shape[0] != R.shape[1] or not len(R): raise GrokError(f"a square Gram matrix is needed, not {tuple(R.shape)}")
+    if not isinstance(R, Tensor) or R.dim() != 2 or R.shape[0] != R.shape[1] or not len(R): raise GrokError(f"a square Gram matrix is needed, not {tuple(getattr(R, 'shape', ()))}")
     R = R.double()
     if not R.isfinite().all(): raise GrokError("the Gram matrix holds NaN or infinity")
     if (R.diagonal()-1).abs().max() > 1e-5 or (R-R.T).abs().max() > 1e-5:
@@ -259,7 +260,9 @@ def mutual_information(
     "Matrix mutual information H(R1) + H(R2) - H(R1 o R2) (Tan & Huang 2023, section 5)."
     _check_alpha(alpha)
     if way not in ("auto", "exact", "estimate"): raise GrokError(f"way={way!r}: must be 'auto', 'exact' or 'estimate'")
-    if probes < 2 or steps < 1: raise GrokError(f"probes={probes}, steps={steps}: at least 2 and 1 are needed")
+    for name,v,low,high in (("probes", probes, 2, 10**4), ("steps", steps, 1, 10**4), ("seed", seed, 0, 2**63-1)):
+        if isinstance(v, bool) or not isinstance(v, int) or not low <= v <= high:
+            raise GrokError(f"{name}={v!r} must be a whole number from {low} to {high}")
     Z1, Z2, labels = _prepare(Z1, Z2)
     joint, deviations = _joint(Z1, Z2, labels, alpha, way, probes, steps, seed)
     return estimate(_entropy(Z1, alpha) + _entropy(Z2, alpha) - joint, None if deviations is None else -deviations)

@@ -102,7 +102,8 @@ class FixedNoise(Method):
 # %% ../nbs/03_perturb.ipynb #228da5ed
 def _not_negative(**values):
     for name,value in values.items():
-        if not 0 <= value < float("inf"): raise GrokError(f"{name}={value} must be a number >= 0")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"): raise GrokError(f"{name}={value!r} must be a number >= 0")
 
 def _positions(positions:str) -> str:
     if positions not in ("ab", "all"): raise GrokError(f"positions={positions!r} must be 'ab' or 'all'")

@@ -55,12 +55,16 @@ def hooks(
         for m,mode in modes: m.training = mode
 
 # %% ../nbs/06_robustness.ipynb #d41a445c
+def _whole(name:str, value, low:int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low: raise GrokError(f"{name}={value!r} must be a whole number >= {low}")
+    return value
+
 def gaussian(
     sigma:float, # >= 0, standard deviation
     generator:torch.Generator=None,
 ): # function (shape, a tensor of the same type and place) -> noise
     "Noise for `observe`."
-    if not 0 <= sigma < math.inf: raise GrokError(f"sigma={sigma!r} must be a number >= 0")
+    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not 0 <= sigma < math.inf: raise GrokError(f"sigma={sigma!r} must be a number >= 0")
     return lambda shape, like: torch.empty(shape, dtype=like.dtype, device=like.device).normal_(0, sigma, generator=generator)
 
 def feature_names(
@@ -120,7 +124,7 @@ def perturbed_information(
     **where # `at`, `positions`, `read` as for `observe`
 ) -> dict: # name -> float, in nats
     "Perturbed entropy, mutual information and their differences to the clean ones (Tan & Huang 2023, section 5)."
-    if not isinstance(draws, int) or draws < 1: raise GrokError(f"draws={draws!r} must be a whole number >= 1")
+    draws = _whole("draws", draws, 1)
     names = tuple(dict.fromkeys([*entropy, *(o for pair in information for o in pair), *label_information]))
     clean = observe(model, x, names, **where)
     noisy = [observe(model, x, names, gaussian(sigma, generator), **where) for _ in range(draws)]
@@ -154,6 +158,7 @@ def perturbation_error(
     **where # as for `observe`
 ) -> tuple: # (mean over inputs and draws of the squared distance of the outputs, standard error over draws)
     "Mean ||f(x + D) - f(x)||^2."
+    draws = _whole("draws", draws, 1)
     last = "logits" if "logits" in feature_names(model) else "output"
     clean = observe(model, x, last, **where)[last]
     each = [(observe(model, x, last, gaussian(sigma, generator), **where)[last]-clean).square().sum(1).double().mean() for _ in range(draws)]
@@ -182,7 +187,7 @@ def input_gradient(
     def zeros(shape, like):
         kept.append(torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True))
         return kept[-1]
-    out = _outputs(model, x, zeros)
+    out, probes = _outputs(model, x, zeros), _whole("probes", probes, 2)
     squares = [torch.autograd.grad((_probe_signs(out, generator)*out).sum(), kept[0], retain_graph=True)[0].square().sum() for _ in range(probes)]
     return _estimate([s/len(out) for s in squares])
 
@@ -193,7 +198,7 @@ def gauss_newton_trace(
     generator:torch.Generator=None,
 ) -> Estimate: # mean over inputs of ||df/dW||_F^2
     "Trace of the Gauss-Newton matrix of the loss (1/2n) sum ||f - y||^2: the Hessian's where the network interpolates."
-    weights, out = list(model.parameters()), _outputs(model, x)
+    weights, out, probes = list(model.parameters()), _outputs(model, x), _whole("probes", probes, 2)
     squares = [sum(g.square().sum() for g in torch.autograd.grad((_probe_signs(out, generator)*out).sum(), weights, retain_graph=True))
         for _ in range(probes)]
     return _estimate([s/len(out) for s in squares])
@@ -208,7 +213,7 @@ def sharpness(
 ) -> Estimate:
     "Trace of the loss Hessian, by Hessian-vector products (Hutchinson 1990); the transformer's go through its slow twin."
     if loss not in ("cross_entropy", "mse"): raise GrokError(f"loss={loss!r}: must be 'cross_entropy' or 'mse'")
-    weights, model = list(model.parameters()), model.slow() if hasattr(model, "slow") else model
+    probes, weights, model = _whole("probes", probes, 2), list(model.parameters()), model.slow() if hasattr(model, "slow") else model
     out = model(x)
     if loss == "mse": value = (out-nn.functional.one_hot(y, out.shape[1])).square().sum()/2/len(out)
     else: value = nn.functional.cross_entropy(out, y)
@@ -241,8 +246,9 @@ def certified_radius(
     lipschitz, # >= 0, of the input gradient; 0 for a linear network
 ): # in (0, 1]
     "Radius within which the label of an interpolated training point is kept."
-    g, lipschitz = torch.as_tensor(g, dtype=torch.float64), torch.as_tensor(lipschitz, dtype=torch.float64)
-    if (g < 0).any() or (lipschitz < 0).any(): raise GrokError("g and lipschitz must be >= 0")
+    try: g, lipschitz = torch.as_tensor(g, dtype=torch.float64), torch.as_tensor(lipschitz, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as e: raise GrokError(f"g and lipschitz must be numbers or tensors: {e}") from None
+    if not (g >= 0).all() or not (lipschitz >= 0).all(): raise GrokError("g and lipschitz must be >= 0")
     return (1/(2*g + lipschitz)).clamp(max=1.)
 
 def nearest_distance(
@@ -253,6 +259,9 @@ def nearest_distance(
     block:int=2048, # points at a time
 ) -> tuple: # (distance to the nearest training point of the same label (n,), which one (n,)); inf, -1 where there is none
     "Exact nearest neighbours, block by block."
+    if x.dim() != 2 or x_train.dim() != 2 or x.shape[1] != x_train.shape[1] or y.shape != x.shape[:1] or y_train.shape != x_train.shape[:1]:
+        raise GrokError(f"points {tuple(x.shape)} with labels {tuple(y.shape)}, training points {tuple(x_train.shape)} with labels "
+            f"{tuple(y_train.shape)}: (n, d), (n,), (m, d) and (m,) are needed")
     distance, index = x.new_full((len(x),), math.inf, dtype=torch.float64), torch.full((len(x),), -1, device=x.device)
     for label in y.unique():
         mine, there = (y == label).nonzero()[:, 0], (y_train == label).nonzero()[:, 0]

@@ -24,7 +24,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .groups import GrokError, check_table, check_whole, operation, operations
+from .groups import MAX_ORDER, GrokError, check_table, check_whole, operation, operations
 
 # %% ../nbs/01_tasks.ipynb #691dcae1
 @dataclass(frozen=True, eq=False, repr=False)
@@ -146,7 +146,7 @@ def split_pairs(
     split:str="random", # one of `SPLITS`
 )->Tensor: # (n*n,) bool, True for training
     "A seeded train/test split of all pairs."
-    n, seed = check_whole("n", n, 2), check_whole("seed", seed, 0, 2**63 - 1)
+    n, seed = check_whole("n", n, 2, MAX_ORDER), check_whole("seed", seed, 0, 2**63 - 1)
     size = _train_size(n, train_frac)
     if split not in SPLITS:
         raise GrokError(f"Unknown split {split!r}. Choose one of {', '.join(SPLITS)}.")
