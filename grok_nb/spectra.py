@@ -26,7 +26,7 @@ def fourier_power(
     W:Tensor, # (p, d) a row an element of the cyclic group, the rows of `W_E` without `=`, say
 ) -> Tensor: # (p // 2,) share of the power in frequencies 1, 2, ..., float64
     "Power of the rows' discrete Fourier transform by frequency, without the constant, normalised to sum 1."
-    W = _numbers(W, 2, "the embedding")
+    W = _numbers(W, 2, "the embedding (p, d)")
     if len(W) < 3: raise GrokError(f"a (p, d) matrix with p >= 3 is needed, not {tuple(W.shape)}")
     power = torch.fft.fft(W, dim=0).abs().square().sum(1)
     half = (len(W)-1)//2
