@@ -138,9 +138,8 @@ def ship_more(
     "Ship runs, beside those of this sweep that are in the folder already."
     where = environments(store)
     if name.startswith("measures"): table.extras = {"cka": ends_alike(store, list(table.configs.values()))}
-    if name in results(folder=folder):
-        old = results(name, folder)
-        table, where = join(old, table, order), [o for o in old.about["environments"] if o not in where] + where
+    old = results(name, folder) if name in results(folder=folder) else table
+    table, where = join(old, table, order), [o for o in old.about.get("environments", []) if o not in where] + where
     ship(table, name, folder, environments=where, extras=table.extras)
 
 def do_status(args):
