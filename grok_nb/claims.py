@@ -267,8 +267,9 @@ def claim_c11() -> list:
     out = []
     for name,task,(pmi, pe) in (("measures_p59", "add", ("pmi/embed:resid_post", "pe/resid_post")), ("mnist_methods", "MNIST", ("pmi/act1:act2", "pe/act2"))):
         runs = _runs(name, method="standard")
+        ratios = lags(runs, [pmi, pe, "norm/l2"]).groupby("measure")["ratio"]
         for m,near in ((pmi, True), (pe, True), ("norm/l2", False)):
-            off = lags(runs, [m])["ratio"].map(lambda r: abs(math.log(r)) if r == r else math.inf) if runs else []
+            off = [abs(math.log(r)) if r == r else math.inf for r in ratios.get_group(m)] if runs else []
             says = f"{task}, standard: |log| of the turn of {m} over that of test accuracy"
             out.append(judge(says, off, **({"below": math.log(1.25)} if near else {"above": math.log(1.25)})))
     return out
@@ -280,9 +281,9 @@ SETS = {"configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], 
     "PE": ["pe/resid_post"], "PMI": ["pmi/embed:resid_post"], "ED": ["ed/resid_post"], "MID": ["mid/embed:resid_post"],
     "commutator defect": ["commutator_defect"], "class ratio": ["class_ratio@test"], "dropout variance": ["dropout_variance"]}
 
-def forecast_problem(table:Table) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end)
+def forecast_problem(table:Table, measures=None) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end)
     "What is known at the cut of each run of a sweep, and how it ended; two of the field's measures are computed from the curves."
-    every = list(dict.fromkeys(m for ms in SETS.values() for m in ms))
+    every = list(dict.fromkeys(measures or (m for ms in SETS.values() for m in ms)))
     runs = {h["hash"].iloc[0]: h for h in table.runs()}
     histories, configs = list(runs.values()), [table.configs[h] for h in runs]
     X, y, groups, kept = forecast_data(histories, configs, every)
@@ -303,11 +304,11 @@ def forecasts(
     "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
     table = table or _get("prediction")
     if table is None: return pd.DataFrame()
-    X, y, groups, lead, left = forecast_problem(table)
+    X, y, groups, lead, left = forecast_problem(table, PLAIN + PERTURBED if only is not None else None)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
-    sets = {k: columns(ms) for k,ms in SETS.items()} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
+    sets = {k: columns(ms) for k,ms in SETS.items() if set(ms) <= set(X)} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
         "configuration, norm, loss": plain, "those and MID, ED": plain + columns(PERTURBED), "everything": list(X)}
     if only is not None: sets = {k: sets[k] for k in only}
     rows = []
@@ -326,7 +327,7 @@ def will_it_grok(
     "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`; (nan, nan): half known already."
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
-    X, y, _, _, left = forecast_problem(results("prediction"))
+    X, y, _, _, left = forecast_problem(results("prediction"), PLAIN)
     columns = list(CONFIGURATION) + [c for m in PLAIN for c in (m, f"{m} slope")]
     X, now, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
     when = median_time(survival(fit_hazard(X, left, y, edges), now, edges), edges)[0]
