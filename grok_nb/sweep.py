@@ -456,7 +456,7 @@ def _mnist_settings(): return grid(seed=100, init_scale=[4., 8.], weight_decay=[
 
 def _mnist_methods(): return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
-def _mnist_unit(): return grid(seed=range(3), unit_norm=True, probes=({"name": "bound", "every": 1000}, {"name": "norms", "every": 100}), **MNIST)
+def _mnist_unit(): return grid(seed=range(2), unit_norm=True, probes=({"name": "bound", "every": 1000}, {"name": "norms", "every": 100}), **MNIST)
 
 def _watch(every:int, rarely:int):
     return ({"name": "information", "every": every}, {"name": "information", "every": rarely, "alpha": 2},
