@@ -4,11 +4,14 @@ python benchmarks/soak.py [--minutes 120] [--share .3] [--table FILE]    run, a 
 python benchmarks/soak.py --report FILE                                  judge a table, also of a soak that was cut off
 
 Each round trains every method once, stopped half way and gone on from its checkpoint, and reads the store back. Speed
-is steps a second of the process's own CPU time, and as a ratio to a bare torch loop timed in the same round, so that
-others on the machine do not distort it; between rounds it sleeps so that it uses the given share of a core.
+is steps a second of the process's own CPU time. Even that moves with what else the machine does, so every fifth round is
+done by a fresh process as well, right after, and the ratio of the two is what is judged. Between rounds it sleeps so
+that it uses the given share of a core.
 """
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -16,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import theilslopes
 
 from grok_nb.sweep import grid, read_store
@@ -47,16 +49,11 @@ def round_of_runs(seed, steps=200):
     return steps * len(configs), time.process_time() - before
 
 
-def bare_loop(steps=300):
-    "CPU seconds of a plain loop of the same size of steps: what the machine gives at the moment."
-    model = torch.nn.Sequential(torch.nn.Linear(32, 128), torch.nn.ReLU(), torch.nn.Linear(128, 23))
-    optimizer, x, y = torch.optim.AdamW(model.parameters()), torch.randn(264, 32), torch.randint(0, 23, (264,))
-    before = time.process_time()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    return (time.process_time() - before) / steps
+def fresh(seed):
+    "Steps a CPU second of the same round in a process that has just begun, after a round to warm up."
+    code = f"import soak; soak.round_of_runs({seed}); n, cpu = soak.round_of_runs({seed}); print(n / cpu)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def now():
@@ -66,35 +63,32 @@ def now():
 
 
 def verdict(table):
-    "Trends by Theil and Sen after the first tenth, with 95 % intervals; memory and speed may not drift by 0.5 % an hour."
+    "The trend of memory by Theil and Sen after the first tenth, with a 95 % interval; handles; speed against fresh processes."
     if table["minutes"].iloc[-1] < 10:
         return f"{table['minutes'].iloc[-1]:.1f} minutes are too few for a verdict"
     rest = table[table["minutes"] > table["minutes"].iloc[-1] / 10]
-    hours, words, well = rest["minutes"] / 60, [], True
-    for key, unit in (("rss_mb", "MB"), ("steps_per_cpu_second", "steps/s"), ("speed", "of the bare loop")):
-        slope, _, low, high = theilslopes(rest[key], hours)
-        level = rest[key].median()
-        per_hour = 100 * np.array([slope, low, high]) / level
-        if key != "steps_per_cpu_second":  # that one moves with the machine
-            well &= bool((per_hour[1] if key == "rss_mb" else -per_hour[2]) < .5)  # the interval's kinder end
-        words.append(f"{key} median {level:.4g} {unit}, {per_hour[0]:+.2f} % an hour (95 %: {per_hour[1]:+.2f} to {per_hour[2]:+.2f})")
+    slope, _, low, high = 100 * np.array(theilslopes(rest["rss_mb"], rest["minutes"] / 60)) / rest["rss_mb"].median()
+    ratio = rest["against_fresh"].dropna()
+    half = ratio[len(ratio) // 2:]
     handles = rest["handles"]
-    well &= handles.iloc[-1] <= handles.iloc[0]
-    return (f"{'steady' if well else 'NOT steady'} over {table['minutes'].iloc[-1]:.0f} minutes, {table['runs'].iloc[-1]:.0f} runs "
-            f"and {table['steps'].iloc[-1]:.0f} steps: {'; '.join(words)}; file handles {handles.iloc[0]:.0f} at first, "
-            f"{handles.iloc[-1]:.0f} at last, {handles.max():.0f} at most")
+    well = low < .5 and half.median() > .95 and handles.iloc[-1] <= handles.iloc[0]
+    return (f"{'steady' if well else 'NOT steady'} over {table['minutes'].iloc[-1]:.0f} minutes, {table['runs'].iloc[-1]:.0f} runs and "
+            f"{table['steps'].iloc[-1]:.0f} steps: memory {rest['rss_mb'].median():.1f} MB, {slope:+.2f} % an hour (95 %: {low:+.2f} to {high:+.2f}); "
+            f"file handles {handles.iloc[0]:.0f} at first, {handles.iloc[-1]:.0f} at last, {handles.max():.0f} at most; speed against a fresh "
+            f"process {half.median():.2f} in the second half (quartiles {half.quantile(.25):.2f} and {half.quantile(.75):.2f}, {len(half)} pairs)")
 
 
 def soak(minutes, share, out):
     "Rounds until the time is up; the table is written line by line."
     start, steps, runs, seed = time.monotonic(), 0, 0, 0
-    names = ["minutes", "runs", "steps", "rss_mb", "handles", "os_threads", "steps_per_cpu_second", "speed"]
+    names = ["minutes", "runs", "steps", "rss_mb", "handles", "os_threads", "steps_per_cpu_second", "against_fresh"]
     Path(out).write_text(",".join(names) + "\n")
     while time.monotonic() - start < 60 * minutes:
         began = time.monotonic()
         n, cpu = round_of_runs(seed)
+        ratio = n / cpu / fresh(seed) if seed % 5 == 2 else float("nan")
         steps, runs, seed = steps + n, runs + len(METHODS) + 1, seed + 1
-        row = [(time.monotonic() - start) / 60, runs, steps, *now(), n / cpu, bare_loop() * n / cpu]
+        row = [(time.monotonic() - start) / 60, runs, steps, *now(), n / cpu, ratio]
         with open(out, "a") as f:
             f.write(",".join(f"{o:.6g}" for o in row) + "\n")
         print("  ".join(f"{k} {o:.6g}" for k, o in zip(names, row)), flush=True)

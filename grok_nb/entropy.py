@@ -36,7 +36,7 @@ def check_features_matrix(
     "Rows of length one, or an error that says what is wrong with them."
     if not isinstance(Z, Tensor) or Z.dim() != 2: raise GrokError(f"{name}: a tensor of shape (n, d) is needed, not "
         f"{tuple(Z.shape) if isinstance(Z, Tensor) else type(Z).__name__}; flatten what belongs to one sample")
-    if not Z.numel(): raise GrokError(f"{name}: shape {tuple(Z.shape)} holds no numbers")
+    if not Z.numel(): raise GrokError(f"{name}: shape {tuple(Z.shape)} holds no {'features' if len(Z) else 'samples'}")
     if Z.is_complex(): raise GrokError(f"{name}: {Z.dtype} has no place here; take the real and the imaginary parts as features")
     Z = Z.double()
     norm = Z.norm(dim=1, keepdim=True)

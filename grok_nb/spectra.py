@@ -26,7 +26,7 @@ def fourier_power(
     W:Tensor, # (p, d) a row an element of the cyclic group, the rows of `W_E` without `=`, say
 ) -> Tensor: # (p // 2,) share of the power in frequencies 1, 2, ..., float64
     "Power of the rows' discrete Fourier transform by frequency, without the constant, normalised to sum 1."
-    W = _numbers(W, 2, "the embedding (p, d)")
+    W = _numbers(W, 2, "W (p, d)")
     if len(W) < 3: raise GrokError(f"a (p, d) matrix with p >= 3 is needed, not {tuple(W.shape)}")
     power = torch.fft.fft(W, dim=0).abs().square().sum(1)
     half = (len(W)-1)//2
@@ -40,7 +40,7 @@ def gini(
     shares:Tensor, # (m,) >= 0
 ) -> float: # 0: all equal, 1 - 1/m: all in one
     "Gini coefficient."
-    x, m = _numbers(shares, 1, "the shares").sort().values, len(shares)
+    x, m = _numbers(shares, 1, "shares (m,)").sort().values, len(shares)
     if x[0] < 0 or x[-1] == 0: raise GrokError(f"shares from {x[0]:.3g} to {x[-1]:.3g}: they must be >= 0 and not all 0")
     return ((2*torch.arange(1, m+1, dtype=torch.float64, device=x.device) - m - 1) @ x/(m*x.sum())).item()
 
@@ -50,7 +50,7 @@ def key_frequencies(
 ) -> list: # of frequencies, the strongest first
     "The fewest frequencies that carry so much of the power."
     if not 0 < share <= 1: raise GrokError(f"share={share!r} must be in (0, 1]")
-    values, order = _numbers(power, 1, "the power").sort(descending=True)
+    values, order = _numbers(power, 1, "power (m,)").sort(descending=True)
     count = int((values.cumsum(0) < share*values.sum()).sum()) + 1
     return (order[:count]+1).tolist()
 
@@ -126,7 +126,7 @@ def effective_rank(
     Z:Tensor, # (n, d) features
 ) -> float: # 1 to min(n, d)
     "exp of the entropy of the normalised singular values (Roy & Vetterli 2007)."
-    s = torch.linalg.svdvals(_numbers(Z, 2, "the features"))
+    s = torch.linalg.svdvals(_numbers(Z, 2, "Z (n, d)"))
     if not s.sum() > 0: raise GrokError("the features are all zero: they have no rank")
     return torch.special.entr(s/s.sum()).sum().exp().item()
 
@@ -135,7 +135,7 @@ def cka(
     Z2:Tensor, # (n, d2) features of the same inputs
 ) -> float: # 0 to 1; 1: the same up to rotation and scale
     "Linear centred kernel alignment (Kornblith et al. 2019)."
-    Z1, Z2 = _numbers(Z1, 2, "Z1"), _numbers(Z2, 2, "Z2")
+    Z1, Z2 = _numbers(Z1, 2, "Z1 (n, d1)"), _numbers(Z2, 2, "Z2 (n, d2)")
     if len(Z1) != len(Z2): raise GrokError(f"Z1 has {len(Z1)} rows and Z2 {len(Z2)}: both need the same inputs")
     Z1, Z2 = Z1-Z1.mean(0), Z2-Z2.mean(0)
     norm = (Z1.T @ Z1).norm()*(Z2.T @ Z2).norm()
