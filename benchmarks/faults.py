@@ -268,7 +268,7 @@ def hostile(top):
     yield "stacks are a link", link(top / "store" / ".stacks", top), whole
     yield "a lock is a link", link(top / "store" / ".locks" / TINY.hash), whole
     yield "a lock is a link, status", link(top / "store" / ".locks" / TINY.hash), lambda: status(top / "store")
-    yield "history bomb", put("history.csv.gz", lambda: bomb(1 << 30)), load
+    yield "history bomb", put("history.csv.gz", lambda: bomb(1 << 29)), load
     yield "history of text", put("history.csv.gz", csv("step,train/acc,test/acc\n0,=cmd|' /C calc'!A0,1\n")), load
     yield "history without columns", put("history.csv.gz", csv("a,b\n1,2\n")), load
     yield "history out of order", put("history.csv.gz", csv("step,train/acc,test/acc\n9,1,1\n0,1,1\n")), load
@@ -314,7 +314,7 @@ def refuse_problems(table):
         raise GrokError(table.problems[0])
 
 
-def meet(make, act, top, good, seconds=60, memory=1 << 30):
+def meet(make, act, top, good, seconds=60, memory=1 << 28):
     "'refused', or what happened instead, of one attack in a fork of its own."
     shutil.rmtree(top, ignore_errors=True)
     shutil.copytree(good, top)

@@ -50,8 +50,8 @@ def check_features_matrix(
     return Z/Z.norm(dim=1, keepdim=True)
 
 def _check_alpha(alpha:float):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < math.inf:
-        raise GrokError(f"alpha={alpha!r}: must be a number > 0")
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 2**53:
+        raise GrokError(f"alpha={alpha!r}: must be a number > 0, less than 2**53")
 
 def spectrum_entropy(
     lam:Tensor, # (m,) eigenvalues, sum 1; zeros may be left out
