@@ -86,7 +86,10 @@ def outputs(cell):
             else:
                 found.append((o["name"], whole(o["text"])))
         else:
-            found += sorted((kind, whole(data)) for kind, data in o.get("data", {}).items() if isinstance(data, (str, list)))
+            data = {k: whole(v) for k, v in o.get("data", {}).items() if isinstance(v, (str, list))}
+            if "text/html" in data:  # the whole table; as text, each pandas leaves out other columns
+                data.pop("text/plain", None)
+            found += sorted(data.items())
     return [(kind, text) for kind, text in found if kind != "stderr"]
 
 
