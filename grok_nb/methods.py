@@ -19,6 +19,11 @@ def _at_least(low:float, **values):
     for name,v in values.items():
         if isinstance(v, bool) or not isinstance(v, (int, float)) or not low <= v < float("inf"): raise GrokError(f"{name}={v!r} must be a number >= {low}")
 
+def _share(**values):
+    for name,v in values.items():
+        _at_least(0, **{name: v})
+        if v >= 1: raise GrokError(f"{name}={v} must be in [0, 1)")
+
 # %% ../nbs/04_methods.ipynb #97801f6d
 class L1(Method):
     "Adds strength * the l1 norm of all weights."
@@ -37,8 +42,7 @@ class LabelSmoothing(Method):
     def __init__(self,
         smoothing:float=.1, # in [0, 1)
     ):
-        _at_least(0, smoothing=smoothing)
-        if smoothing >= 1: raise GrokError(f"smoothing={smoothing} must be in [0, 1)")
+        _share(smoothing=smoothing)
         self.smoothing = smoothing
 
     def loss(self, losses, logits, labels):
@@ -76,8 +80,7 @@ class Dropout(Method):
     def __init__(self,
         drop:float=.1, # in [0, 1)
     ):
-        _at_least(0, drop=drop)
-        if drop >= 1: raise GrokError(f"drop={drop} must be in [0, 1)")
+        _share(drop=drop)
         self.drop = drop
 
 class InputGradient(Method):
@@ -118,8 +121,7 @@ class Grokfast(Method):
         amplify:float=2., # >= 0
         momentum:float=.98, # in [0, 1)
     ):
-        _at_least(0, amplify=amplify, momentum=momentum)
-        if momentum >= 1: raise GrokError(f"momentum={momentum} must be in [0, 1)")
+        _at_least(0, amplify=amplify); _share(momentum=momentum)
         self.amplify, self.momentum, self.average = amplify, momentum, {}
 
     def gradients(self, params):

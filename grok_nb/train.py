@@ -309,11 +309,14 @@ class Training:
         self.step, self.train_acc, self.stopped = 0, torch.zeros(len(configs), device=self.device), False
         self.rows, self.frames = [[] for _ in configs], [{} for _ in configs]
         self.order = torch.empty(len(configs), 0, dtype=torch.long, device=self.device)
+        self.uneven = len({self._widen(x[None]).shape[1] for x in self.x}) > 1 # seeds whose methods add different numbers of inputs
         self.full = self._prepare(self.x) if not 0 < first.batch_size < self.x.shape[1] else None
 
-    def _prepare(self, x):
+    def _widen(self, x):
         for method in self.methods: x = method.inputs(x)
-        return self.models[0].prepare(x)
+        return x
+
+    def _prepare(self, x): return self.models[0].prepare(self._widen(x))
 
 def _in_dtype(task, dtype): # images in the type of the weights; pairs as they are
     if not task.x_train.is_floating_point() or task.x_train.dtype == dtype: return task
@@ -338,7 +341,7 @@ def noise(self:Training, batch) -> tuple: # (noise or None, sigma (S,))
     for method in self.methods:
         sigma = method.sigma(self.train_acc)
         if sigma is None: continue
-        if len(self.configs) > 1 and batch.shape[1] != self.y.shape[1] and self.full is not None:
+        if self.uneven and self.full is not None:
             raise GrokError(f"{self.config.method} cannot be stacked: the seeds need different amounts of noise")
         out = torch.empty(self.models[0].noise_shape(batch, method.positions), dtype=self.dtype, device=self.device)
         for row,s,g in zip(out, sigma.tolist(), self.streams["noise"]): row.normal_(0, s, generator=g)
