@@ -11,7 +11,8 @@ __all__ = ['SEEDS', 'CLAIMS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED',
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,7 @@ CLAIMS = {
     "C14": "ours: in standard training commutativity on unmirrored pairs comes before test accuracy, against C8",
 }
 
+@cache # for the time of one call of `claims`
 def _get(name:str): # a shipped table, or None
     return results(name) if name in results() else None
 
@@ -173,7 +175,7 @@ PLAIN_P59 = dict(split="random", train_frac=.4, method_args={}, stop_factor=1.5)
 
 def _ratio(name:str, slow:str, fast:str, level="test95", **where) -> list: # paired ratios
     if (table := _get(name)) is None: return []
-    table.summary = table.summary[table.summary["method"].isin([slow, fast])]
+    table = replace(table, summary=table.summary[table.summary["method"].isin([slow, fast])])
     steps = paired_steps(table, level, **where)
     if not {slow, fast} <= set(steps): return []
     with np.errstate(invalid="ignore"): return (steps[slow]/steps[fast]).tolist()
@@ -281,9 +283,11 @@ SETS = {"configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], 
     "PE": ["pe/resid_post"], "PMI": ["pmi/embed:resid_post"], "ED": ["ed/resid_post"], "MID": ["mid/embed:resid_post"],
     "commutator defect": ["commutator_defect"], "class ratio": ["class_ratio@test"], "dropout variance": ["dropout_variance"]}
 
-def forecast_problem(table:Table, measures=None) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end)
+def forecast_problem(
+    table:Table, # of `grok_nb sweep prediction`
+) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end), an entry a run that is open at the cut
     "What is known at the cut of each run of a sweep, and how it ended; two of the field's measures are computed from the curves."
-    every = list(dict.fromkeys(measures or (m for ms in SETS.values() for m in ms)))
+    every = list(dict.fromkeys(m for ms in SETS.values() for m in ms))
     runs = {h["hash"].iloc[0]: h for h in table.runs()}
     histories, configs = list(runs.values()), [table.configs[h] for h in runs]
     X, y, groups, kept = forecast_data(histories, configs, every)
@@ -304,18 +308,18 @@ def forecasts(
     "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
     table = table or _get("prediction")
     if table is None: return pd.DataFrame()
-    X, y, groups, lead, left = forecast_problem(table, PLAIN + PERTURBED if only is not None else None)
+    X, y, groups, lead, left = forecast_problem(table)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
-    sets = {k: columns(ms) for k,ms in SETS.items() if set(ms) <= set(X)} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
+    sets = {k: columns(ms) for k,ms in SETS.items()} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
         "configuration, norm, loss": plain, "those and MID, ED": plain + columns(PERTURBED), "everything": list(X)}
     if only is not None: sets = {k: sets[k] for k in only}
     rows = []
     for name,cols in sets.items():
         p = held_out(X[cols], y, groups)
         auc, gain, (caught, steps, alarms) = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)
-        order = math.nan if only is not None else concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1))
+        order = concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1))
         rows.append({"from": name, **dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)), "concordance": order,
             "caught": caught, "lead": steps, "false_alarms": alarms, "brier": float(np.mean((p-y)**2)), "runs": len(y), "grok": int(y.sum())})
     return pd.DataFrame(rows)
@@ -327,11 +331,11 @@ def will_it_grok(
     "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`; (nan, nan): half known already."
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
-    X, y, _, _, left = forecast_problem(results("prediction"), PLAIN)
+    X, y, _, _, left = forecast_problem(results("prediction"))
     columns = list(CONFIGURATION) + [c for m in PLAIN for c in (m, f"{m} slope")]
-    X, now, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
-    when = median_time(survival(fit_hazard(X, left, y, edges), now, edges), edges)[0]
-    return float(forecaster().fit(X, y).predict_proba(now)[0, 1]), float(math.exp(at_cut(history, config, PLAIN)["cut"])-1 + when)
+    X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
+    when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]
+    return float(forecaster().fit(X, y).predict_proba(known)[0, 1]), float(math.exp(now["cut"])-1 + when)
 
 ENDS = 20 # runs of each end, grokked or not, that a verdict on a forecast needs: with fewer a bootstrap has too few to draw from
 
@@ -374,6 +378,7 @@ def claims(
     "Every claim, its statistics over seeds, and its verdict."
     names = list(RULES) if only is None else [only] if isinstance(only, str) else list(only)
     if unknown := [o for o in names if o not in RULES]: raise GrokError(f"no claim {unknown[0]!r}; there are {', '.join(RULES)}")
+    _get.cache_clear()
     rows = []
     for name in names:
         parts = RULES[name]()

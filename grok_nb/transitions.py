@@ -290,6 +290,7 @@ def fit_hazard(
     rows = at_risk.ravel()
     return forecaster().fit(_person_periods(X, edges)[rows], happens.ravel()[rows])
 
+# %% ../nbs/11_transitions.ipynb #65a9d0c2
 def survival(
     model, # of `fit_hazard`
     X:pd.DataFrame, # (n, d)
@@ -310,6 +311,7 @@ def median_time(
     share = (still[row, k-1]-.5)/np.maximum(still[row, k-1]-still[row, k], 1e-12)
     return np.where(k > 0, edges[k-1] + share*(edges[k]-edges[k-1]), np.inf)
 
+# %% ../nbs/11_transitions.ipynb #79f98188
 def held_out_survival(
     X:pd.DataFrame, time, event, # as for `fit_hazard`
     groups, # (n,) configurations: held out whole
@@ -323,6 +325,7 @@ def held_out_survival(
         out[test] = survival(fit_hazard(X.iloc[train], time[train], event[train], edges), X.iloc[test], edges)
     return out, edges
 
+# %% ../nbs/11_transitions.ipynb #478a4d9f
 def concordance(
     time, event, # (n,) as for `fit_hazard`
     score, # (n,) higher: later
