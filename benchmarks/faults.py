@@ -28,9 +28,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from grok_nb.files import arrays_bytes, state_bytes
 from grok_nb.groups import GrokError
 from grok_nb.sweep import read_store, status, sweep
-from grok_nb.train import RunConfig, Training, arrays_bytes, fit, load_run, same_history, state_bytes
+from grok_nb.train import RunConfig, Training, fit, load_run, same_history
 
 TINY = RunConfig(p=7, train_frac=.5, d_model=16, d_mlp=32, steps=60, log_every=10, frames=8, stop_factor=0)
 KINDS = [replace(TINY, **o) for o in (

@@ -16,10 +16,11 @@ import pandas as pd
 
 from .claims import claims, show_claims
 from .explore import page, slides
+from .files import write_atomic
 from .groups import GrokError
 from .plot import plot_methods, plot_run
 from .sweep import PRESETS, Table, ends_alike, environments, join, preset, results, ship, status, sweep
-from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config, write_atomic
+from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
 # %% ../nbs/16_cli.ipynb #866b5545
 DEMO = dict(p=59, train_frac=.4, d_model=64, d_mlp=256, lr=2e-3, steps=5000, hold=200, stop_factor=1.15, frames=0)

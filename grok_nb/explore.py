@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -28,45 +29,20 @@ from .plot import tidy_axes
 from .spectra import fourier_power, irrep_power, irreps, key_frequencies
 from .sweep import results
 from .tasks import make_task
-from .train import Run, RunConfig, Training, load_checkpoint, read_config, read_csv, torch_threads, train_loop
+from .train import Run, RunConfig, Training, load_run, read_config, torch_threads, train_loop
 
 # %% ../nbs/15_explore.ipynb #68aad10f
 NEEDS = "step", "train/acc", "test/acc"
 
-def _read_frames(path:Path) -> dict: # step -> {"answers", "embedding"}
-    frames = {}
-    with np.load(path, allow_pickle=False) as file:
-        if sum(o.file_size for o in file.zip.infolist()) > 1 << 30: raise ValueError("more than 1 GB of pictures")
-        for key in file.files:
-            kind, _, step = key.partition("/")
-            frames.setdefault(int(step), {})[kind] = file[key]
-    return frames
-
-def _read_folder(folder:Path) -> Run:
-    if not (folder/"config.json").exists(): raise GrokError(f"{folder} holds no run (no config.json)")
-    try:
-        config, about = read_config(folder), {}
-        if (folder/"run.json").exists(): about = json.loads((folder/"run.json").read_text())
-        status, seconds = str(about.get("status", "not finished"))[:200], float(about.get("seconds", 0))
-        history, frames = pd.DataFrame(columns=NEEDS), {}
-        if about: history, frames = read_csv(folder/"history.csv.gz"), _read_frames(folder/"frames.npz")
-        if status in ("not finished", "interrupted") and (state := load_checkpoint(folder/"checkpoint.pt")):
-            if len(state["rows"][0]) > len(history):
-                history, status = pd.DataFrame(state["rows"][0]), "not finished"
-                frames = {int(k): {o: v.numpy() for o,v in f.items()} for k,f in state["frames"][0].items()}
-    except GrokError: raise
-    except Exception as e: # whatever a damaged or made-up file brings about
-        raise GrokError(f"{folder} cannot be read as a run: {type(e).__name__}: {e}") from None
-    if lacking := set(NEEDS) - set(history): raise GrokError(f"{folder}: the history lacks {', '.join(sorted(lacking))}")
-    if not len(history): raise GrokError(f"{folder} has nothing to show yet; the first checkpoint comes after half a minute")
-    return Run(config, history, frames, status, None, seconds, {})
-
 def open_run(
     run, # a `Run`, a folder, or (name, hash) of results that ship with the package
-) -> Run: # without a model unless it came with one
+    task=None, # its `Task`, if it was one of your own
+) -> Run: # of shipped results without a model and pictures
     "Read a run for looking at it."
     if isinstance(run, Run): return run
-    if not isinstance(run, tuple): return _read_folder(Path(run))
+    if not isinstance(run, tuple):
+        if not (Path(run)/"config.json").exists(): raise GrokError(f"{run} holds no run (no config.json)")
+        return load_run(run, task)
     name, key = run
     table = results(name)
     if key not in table.configs: raise GrokError(f"{name} has no run {key!r}; there are {', '.join(table.configs)}")
@@ -148,19 +124,13 @@ def _numbers(history:pd.DataFrame) -> pd.DataFrame:
     if lacking := set(NEEDS) - set(keep): raise GrokError(f"the history has no numbers in {', '.join(sorted(lacking))}")
     return rows.sort_values("step").reset_index(drop=True)
 
-def _of_table(frame:dict, n:int) -> bool: # whether a picture is of a table of n x n
-    if set(frame) != {"answers", "embedding"}: return False
-    a, E = frame["answers"], frame["embedding"]
-    rows, columns = E.shape if E.ndim == 2 else (0, 0)
-    return a.shape == (n*n,) and a.dtype.kind in "iu" and 0 <= a.min() <= a.max() < n and rows > n and columns > 1 and E.dtype.kind == "f"
-
 def slides(
     run, # what `open_run` takes
     task=None, # its `Task`, if it was one of your own
     triples:int=5000, # looked at for laws of three elements: standard error at most 0.007
 ) -> Slides:
     "Everything that the explorer and the page show of a run."
-    run = open_run(run)
+    run = open_run(run, task)
     c, history, frames = run.config, _numbers(run.history), dict(sorted(run.frames.items()))
     plain = Slides(in_words(c), str(run.status), history["step"].to_numpy(int), history)
     if not frames or (c.task == "mnist" and task is None): return plain
@@ -168,9 +138,8 @@ def slides(
     if task.table is None: return plain
     n, train = len(task.table), task.train
     for step,f in frames.items():
-        if not _of_table(f, n): raise GrokError(f"the picture at step {step} is not of {task.name!r} "
+        if len(f["answers"]) != n*n or len(f["embedding"]) <= n: raise GrokError(f"the picture at step {step} is not of {task.name!r} "
             f"({ {k: np.shape(v) for k,v in f.items()} }); hand over the run's own task, slides(run, task)")
-    if len({f["embedding"].shape for f in frames.values()}) > 1: raise GrokError("the embedding changes its shape from picture to picture")
     answers = np.stack([f["answers"] for f in frames.values()]).reshape(-1, n, n)
     embeddings = np.nan_to_num(np.stack([f["embedding"][:n] for f in frames.values()]).astype(np.float16), posinf=0, neginf=0)
     shares = pd.DataFrame([law_shares(o, task.table, train, most=triples) for o in answers])
@@ -246,6 +215,7 @@ def _laws(ax, film:Slides, i:int):
     ax.set_title("Laws (line: no training pair)", loc="left", fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
 
+# %% ../nbs/15_explore.ipynb #768cc07b
 def figure(
     film:Slides,
     i:int, # slide
@@ -309,6 +279,7 @@ def _label(folder:Path) -> str:
     try: return in_words(read_config(folder))
     except Exception: return "cannot be read" # opening it says why
 
+# %% ../nbs/15_explore.ipynb #87139d7e
 def _paragraph(text:str) -> str: return f"<p>{html.escape(text)}</p>" # names and statuses may be anyone's
 
 class Explorer(widgets.VBox):
@@ -333,50 +304,57 @@ class Explorer(widgets.VBox):
         self.again.on_click(lambda button: self.reread())
         self.open()
 
-    def film(self, label:str) -> Slides:
-        "The slides of a run, made once."
-        if label not in self.films: self.films[label] = self.runs[label]()
-        return self.films[label]
-
-    def reread(self):
-        "Forget what was read, and open the chosen runs anew."
-        self.films.clear(); self.open()
-
-    def open(self):
-        "Show the chosen run."
-        at, self.ready = self.slider.value, False # one drawing, at the end
-        try: film = self.film(self.run.value)
-        except GrokError as e:
-            self.said.value, self.picture.value = _paragraph(str(e)), b""
-            return
-        self.slider.options = [(f"{s:,}", i) for i,s in enumerate(film.steps)]
-        self.slider.value = min(at, len(film.steps)-1) if at else _start(film)
-        before, names = self.measure.value, film.measures()
-        self.measure.options = names
-        self.measure.value = next(k for k in (before, "norm/l2", *names) if k in names)
-        self.ready = True
-        self.draw()
-
-    def draw(self):
-        "Bring sentence and pictures up to date."
-        if not self.ready: return
-        film, i = self.film(self.run.value), self.slider.value
-        self.said.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
-        self.picture.value, self.below.value, self.said_below.value = png(film, i, self.measure.value), b"", ""
-        if self.other.value == "none": return
-        try: film, step = self.film(self.other.value), film.steps[i]
-        except GrokError as e:
-            self.said_below.value = _paragraph(str(e))
-            return
-        i = max(0, int(np.searchsorted(film.steps, step, "right"))-1)
-        self.said_below.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
-        self.below.value = png(film, i, self.measure.value if self.measure.value in film.measures() else film.measures()[0])
-
+# %% ../nbs/15_explore.ipynb #18b08898
 def _start(film:Slides) -> int: # the slide on which test accuracy is half way up, or the last if it never rises
     if film.answers is None: acc = film.history["test/acc"].fillna(0).to_numpy()
     else: acc = (film.answers == film.table)[:, ~film.train].mean(1)
     return int(np.argmax(acc >= (acc.min()+acc.max())/2)) if np.ptp(acc) > .2 else len(acc)-1
 
+@patch
+def film(self:Explorer, label:str) -> Slides:
+    "The slides of a run, made once."
+    if label not in self.films: self.films[label] = self.runs[label]()
+    return self.films[label]
+
+@patch
+def reread(self:Explorer):
+    "Forget what was read, and open the chosen runs anew."
+    self.films.clear(); self.open()
+
+@patch
+def open(self:Explorer):
+    "Show the chosen run."
+    at, self.ready = self.slider.value, False # one drawing, at the end
+    try: film = self.film(self.run.value)
+    except GrokError as e:
+        self.said.value, self.picture.value = _paragraph(str(e)), b""
+        return
+    self.slider.options = [(f"{s:,}", i) for i,s in enumerate(film.steps)]
+    self.slider.value = min(at, len(film.steps)-1) if at else _start(film)
+    before, names = self.measure.value, film.measures()
+    self.measure.options = names
+    self.measure.value = next(k for k in (before, "norm/l2", *names) if k in names)
+    self.ready = True
+    self.draw()
+
+# %% ../nbs/15_explore.ipynb #b87b8e68
+@patch
+def draw(self:Explorer):
+    "Bring sentence and pictures up to date."
+    if not self.ready: return
+    film, i = self.film(self.run.value), self.slider.value
+    self.said.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
+    self.picture.value, self.below.value, self.said_below.value = png(film, i, self.measure.value), b"", ""
+    if self.other.value == "none": return
+    try: film, step = self.film(self.other.value), film.steps[i]
+    except GrokError as e:
+        self.said_below.value = _paragraph(str(e))
+        return
+    i = max(0, int(np.searchsorted(film.steps, step, "right"))-1)
+    self.said_below.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
+    self.below.value = png(film, i, self.measure.value if self.measure.value in film.measures() else film.measures()[0])
+
+# %% ../nbs/15_explore.ipynb #9a2444a3
 def explore(
     run, # as for `choices`
     other=None, # a second one
@@ -398,6 +376,7 @@ def by_hand(
     keep = [o for o in names if o not in ("standard", "noise", "fixed_noise")]
     return replace(config, method="+".join(["fixed_noise", *keep]), method_args=args | dict(sigma=sigma))
 
+# %% ../nbs/15_explore.ipynb #5b4ed13d
 class Live(widgets.VBox):
     "Start, pause and stop a training; its noise follows a slider."
     def __init__(self,
@@ -418,48 +397,56 @@ class Live(widgets.VBox):
         self.pause.on_click(lambda button: self.going.clear())
         self.stop.on_click(lambda button: self.end())
 
-    def go(self):
-        "Begin, or go on after a pause; after a stop, begin anew."
-        self.going.set()
-        if self.thread and self.thread.is_alive(): return
-        self.ended.clear()
-        self.training, self.turned, self.shown = Training([self.config]), None, 0.
-        self.thread = threading.Thread(target=self.train, daemon=True)
-        self.thread.start()
+# %% ../nbs/15_explore.ipynb #18c7f5ab
+@patch
+def go(self:Live):
+    "Begin, or go on after a pause; after a stop, begin anew."
+    self.going.set()
+    if self.thread and self.thread.is_alive(): return
+    self.ended.clear()
+    self.training, self.turned, self.shown = Training([self.config]), None, 0.
+    self.thread = threading.Thread(target=self.train, daemon=True)
+    self.thread.start()
 
-    def end(self):
-        "Stop, and wait until the step that is under way is done."
-        self.ended.set(); self.going.set()
-        if self.thread: self.thread.join()
+@patch
+def end(self:Live):
+    "Stop, and wait until the step that is under way is done."
+    self.ended.set(); self.going.set()
+    if self.thread: self.thread.join()
 
-    def before(self, t:Training) -> bool:
-        "Wait while paused; then set the noise for the next step."
-        self.going.wait()
-        fixed, = [o for o in t.methods if isinstance(o, FixedNoise)]
-        if fixed.strength != self.noise.value and self.turned is None: self.turned = t.step
-        fixed.strength = self.noise.value
-        return self.ended.is_set()
+@patch
+def before(self:Live, t:Training) -> bool:
+    "Wait while paused; then set the noise for the next step."
+    self.going.wait()
+    fixed, = [o for o in t.methods if isinstance(o, FixedNoise)]
+    if fixed.strength != self.noise.value and self.turned is None: self.turned = t.step
+    fixed.strength = self.noise.value
+    return self.ended.is_set()
 
-    def train(self):
-        "What the thread does."
-        t = self.training
-        try:
-            with torch_threads(self.config.threads): status = train_loop(t, self.before, lambda t: self.show("training"))
-        except Exception as e: status = f"failed: {e}"
-        if t.rows[0]: self.show("stopped" if status == "interrupted" else status, True)
-        else: self.said.value = _paragraph(status)
+# %% ../nbs/15_explore.ipynb #97f412cb
+@patch
+def train(self:Live):
+    "What the thread does."
+    t = self.training
+    try:
+        with torch_threads(self.config.threads): status = train_loop(t, self.before, lambda t: self.show("training"))
+    except Exception as e: status = f"failed: {e}"
+    if t.rows[0]: self.show("stopped" if status == "interrupted" else status, True)
+    else: self.said.value = _paragraph(status)
 
-    def show(self, status:str, last:bool=False):
-        "Draw the present slide, at most so often."
-        if not last and time.monotonic() - self.shown < self.every: return
-        if self.turned is not None: status += f"; noise changed by hand from step {self.turned} on: no function of its config"
-        t = self.training
-        run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
-        self.film = slides(run, t.tasks[0], triples=1000)
-        self.said.value = _paragraph(f"{self.film.name} ({status}). {say(self.film, len(self.film.steps)-1)}")
-        self.picture.value = png(self.film, len(self.film.steps)-1)
-        self.shown = time.monotonic()
+@patch
+def show(self:Live, status:str, last:bool=False):
+    "Draw the present slide, at most so often."
+    if not last and time.monotonic() - self.shown < self.every: return
+    if self.turned is not None: status += f"; noise changed by hand from step {self.turned} on: no function of its config"
+    t = self.training
+    run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
+    self.film = slides(run, t.tasks[0], triples=1000)
+    self.said.value = _paragraph(f"{self.film.name} ({status}). {say(self.film, len(self.film.steps)-1)}")
+    self.picture.value = png(self.film, len(self.film.steps)-1)
+    self.shown = time.monotonic()
 
+# %% ../nbs/15_explore.ipynb #23832081
 def live(
     config:RunConfig, # small: a step should take milliseconds
 ) -> Live:
@@ -565,7 +552,7 @@ BODY = """<main>
 """
 
 # %% ../nbs/15_explore.ipynb #0b76de3e
-SCRIPT = r"""
+_UNPACK = r"""
 "use strict";
 const $ = id => document.getElementById(id);
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -585,7 +572,10 @@ async function unpack(text) {
   return data;
 }
 
-function canvas(id, label, ratio) { // cleared, scaled to the screen's pixels
+"""
+
+# %% ../nbs/15_explore.ipynb #14bcbee7
+_AXES = r"""function canvas(id, label, ratio) { // cleared, scaled to the screen's pixels
   const element = $(id), scale = window.devicePixelRatio || 1, width = element.clientWidth;
   const height = Math.round(width*(ratio || (width < 260 ? .9 : .62)));
   element.setAttribute("aria-label", label);
@@ -632,7 +622,10 @@ const powers = (low, high, most) => {
 const evenly = (low, high) => high > low ? [0, .5, 1].map(o => low + o*(high - low)) : [low];
 const counted = v => v.toLocaleString("en");
 
-function over(data, id, key, title, log, s) { // train and test over steps, the present step marked
+"""
+
+# %% ../nbs/15_explore.ipynb #8b2741dd
+_CHARTS = r"""function over(data, id, key, title, log, s) { // train and test over steps, the present step marked
   const steps = data.history.step.map(v => Math.max(1, v)), now = data.steps[s];
   const sides = ["train", "test"].map(o => data.history[o + "/" + key] || []);
   const all = sides.flat().filter(v => v !== null && (!log || v > 0));
@@ -665,7 +658,10 @@ function against(data, s) {
   if (here !== undefined) { g.fillStyle = colour("test"); g.beginPath(); g.arc(X(acc[here]), Y(values[here]), 6, 0, 7); g.fill(); }
 }
 
-const small = document.createElement("canvas");
+"""
+
+# %% ../nbs/15_explore.ipynb #6803f920
+_PAIRS = r"""const small = document.createElement("canvas");
 function table(data, s) {
   const n = data.n, size = n*n, back = parse(colour("back")), image = new ImageData(n, n), p = image.data;
   for (let j = 0; j < size; j++) {
@@ -716,7 +712,10 @@ function points(data, s) {
   }
 }
 
-function draw(data) {
+"""
+
+# %% ../nbs/15_explore.ipynb #84778eeb
+_BEGIN = r"""function draw(data) {
   const from = performance.now(), s = +$("step").value;
   $("now").textContent = counted(data.steps[s]);
   $("step").setAttribute("aria-valuetext", "step " + counted(data.steps[s]));
@@ -752,6 +751,8 @@ async function begin() {
 }
 begin();
 """
+
+SCRIPT = _UNPACK + _AXES + _CHARTS + _PAIRS + _BEGIN
 
 # %% ../nbs/15_explore.ipynb #31421788
 def page(

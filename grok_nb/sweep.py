@@ -22,13 +22,13 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from .files import csv_bytes, load_checkpoint, read_json, save_checkpoint, write_atomic
 from .groups import GrokError
 from .probes import Probe
 from .spectra import cka
 from .tasks import make_task
-from .train import (RunConfig, Training, claim_folder, csv_bytes, fit, first_held, len_cores, levels_of, load_checkpoint,
-    load_run, milestones, paper_config, read_about, read_config, read_history, read_json, same_history, save_checkpoint, save_run,
-    stop_on_interrupt, torch_threads, train_loop, write_atomic)
+from .train import (RunConfig, Training, claim_folder, fit, first_held, len_cores, levels_of, load_run, milestones,
+    paper_config, read_about, read_config, read_history, same_history, save_run, stop_on_interrupt, torch_threads, train_loop)
 
 # %% ../nbs/12_sweep.ipynb #fd87ca7f
 def grid(
@@ -470,8 +470,11 @@ def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(20
 
 def _prediction():
     watch = ({"name": "information", "every": 100}, {"name": "training_signals", "every": 50}, {"name": "early_warning", "every": 100}, "norms")
-    return grid(seed=range(2), p=[23, 31], train_frac=[.2, .3, .4, .5, .6, .7, .8], weight_decay=[.1, .5, 1., 2.], method=["standard", "noise"],
-        d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=0, frames=0, probes=watch)
+    both = dict(method=["standard", "noise"], stop_factor=0, frames=0, probes=watch)
+    small = grid(p=[23, 31], train_frac=[.2, .3, .4, .5, .6, .7, .8], weight_decay=[.1, .5, 1., 2.], seed=range(2),
+        d_model=32, d_mlp=128, lr=2e-3, steps=4000, **both)
+    late = grid(p=43, train_frac=[.4, .45, .5, .55], weight_decay=[.5, 1., 2.], seed=range(3), d_model=64, d_mlp=256, steps=6000, **both)
+    return small + late # the second kind fits long before it generalises, if it does: most of the first do both at once or never
 
 # %% ../nbs/12_sweep.ipynb #3258fc3c
 RIVALS = { # method -> the strengths among which its own seeds choose; a field of the config, or arguments of the method

@@ -17,8 +17,9 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import websocket_connect
 
 from grok_nb.explore import STYLE, Slides, explore, page, ramps, slides
+from grok_nb.files import csv_bytes
 from grok_nb.groups import GrokError, cyclic
-from grok_nb.train import csv_bytes, fit, paper_config
+from grok_nb.train import fit, paper_config
 
 TINY = dict(p=7, train_frac=0.6, d_model=16, d_mlp=32, lr=3e-3, log_every=20, stop_factor=0)
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

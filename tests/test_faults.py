@@ -14,10 +14,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from faults import KINDS, TINY, attacks, flips, kills  # noqa: E402
 
+from grok_nb.files import load_checkpoint, read_csv, save_checkpoint  # noqa: E402
 from grok_nb.sweep import grid, sweep  # noqa: E402
 from grok_nb.tasks import make_task  # noqa: E402
-from grok_nb.train import (Training, environment, fit, load_checkpoint, load_run, paper_config, read_csv, same_history,  # noqa: E402
-                           save_checkpoint, train_loop)
+from grok_nb.train import Training, environment, fit, load_run, paper_config, same_history, train_loop  # noqa: E402
 
 forks = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="needs fork and /proc")
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from grok_nb.entropy import gram_entropy, matrix_entropy, mutual_information
+from grok_nb.files import read_csv
 from grok_nb.groups import GrokError, check_table, direct_product, identities, laws, operation
 from grok_nb.laws import law_shares
 from grok_nb.models import MLP
@@ -26,7 +27,7 @@ from grok_nb.robustness import certified_radius, gaussian, input_gradient, neare
 from grok_nb.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
 from grok_nb.sweep import read_store
 from grok_nb.tasks import mnist, read_idx, split_pairs, table_task, task_names
-from grok_nb.train import RunConfig, first_held, fit, load_run, milestones, read_csv
+from grok_nb.train import RunConfig, first_held, fit, load_run, milestones
 
 
 def some(n):
