@@ -19,7 +19,7 @@ def render(notebook, images):
         if "hide" in told:
             continue
         if cell["cell_type"] == "markdown":
-            parts.append(re.sub(r"\]\((\d\d_)?(\w+)\.html\)", r"](nbs/\1\2.ipynb)", source))
+            parts.append(re.sub(r"\]\((\w+)\.html\)", r"](nbs/\1.ipynb)", source))
             continue
         if told.get("echo") != "false":
             code = re.sub(r"^#[|].*\n", "", source, flags=re.M)

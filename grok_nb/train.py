@@ -616,7 +616,7 @@ def load_run(
     folder = Path(folder)
     config = read_config(folder)
     training = Training([config], tasks=[task] if task is not None else None)
-    state, about = load_checkpoint(folder/"checkpoint.pt"), read_about(folder) if (folder/"run.json").exists() else None
+    state, about = load_checkpoint(folder/"checkpoint.pt"), read_about(folder) if os.path.lexists(folder/"run.json") else None
     if state: training.load_state(state)
     elif about is None: raise GrokError(f"{folder} has nothing to read yet; the first checkpoint comes after half a minute")
     else: warnings.warn(f"{folder} holds no checkpoint that is whole: the model is that of step 0")

@@ -40,10 +40,9 @@ def hostile(folder, tmp_path_factory):
     "A run folder with markup wherever a stranger can put text."
     where = tmp_path_factory.mktemp("hostile") / EVIL.replace("/", "")[:60]
     shutil.copytree(folder, where)
-    about = json.loads((where / "run.json").read_text())
-    (where / "run.json").write_text(json.dumps({**about, "status": EVIL, EVIL: EVIL}))
+    (where / "run.json").write_text(json.dumps(dict(status=EVIL, seconds=1.0, environment={EVIL: EVIL})))
     history = pd.read_csv(where / "history.csv.gz")
-    (where / "history.csv.gz").write_bytes(csv_bytes(history.assign(**{EVIL: 1.0, "words": EVIL, "__proto__": 2.0})))
+    (where / "history.csv.gz").write_bytes(csv_bytes(history.assign(**{EVIL: 1.0, "__proto__": 2.0})))
     return where
 
 
@@ -102,15 +101,16 @@ def test_slider_measure_and_second_run_change_the_pictures(folder):
 
 def test_strangers_folders_are_data(hostile, tmp_path):
     film = slides(hostile)
-    assert "words" not in film.history and EVIL in film.measures()
+    assert EVIL in film.measures()
     w = explore(hostile)
     w.measure.value = EVIL
     assert "<img" not in w.said.value and "<script" not in w.said.value
-    for name, text in (("run.json", "[]"), ("run.json", '{"status": "done", "seconds": "x"}'), ("history.csv.gz", "no"),
-                       ("frames.npz", "no"), ("config.json", '{"betas": 5}'), ("config.json", '{"p": 1e99}')):
-        where = tmp_path / f"{name}{len(text)}"
+    words = csv_bytes(pd.read_csv(hostile / "history.csv.gz").assign(words=EVIL))
+    for name, data in (("run.json", b"[]"), ("run.json", b'{"status": "done", "seconds": "x"}'), ("history.csv.gz", b"no"),
+                       ("history.csv.gz", words), ("frames.npz", b"no"), ("config.json", b'{"betas": 5}'), ("config.json", b'{"p": 1e99}')):
+        where = tmp_path / f"{name}{len(data)}"
         shutil.copytree(hostile, where)
-        (where / name).write_text(text)
+        (where / name).write_bytes(data)
         with pytest.raises(GrokError): slides(where)
 
 
