@@ -417,7 +417,9 @@ def end(self:Live):
 @patch
 def before(self:Live, t:Training) -> bool:
     "Wait while paused; then set the noise for the next step."
-    self.going.wait()
+    if not self.going.is_set():
+        if t.rows[0]: self.show("paused", True)
+        self.going.wait()
     fixed, = [o for o in t.methods if isinstance(o, FixedNoise)]
     if fixed.strength != self.noise.value and self.turned is None: self.turned = t.step
     fixed.strength = self.noise.value
