@@ -520,7 +520,7 @@ p { margin: .3rem 0; overflow-wrap: anywhere; }
 .charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 170px), 1fr)); align-content: start; }
 .grid:has(.big[hidden]) { grid-template-columns: 1fr; }
 figure { margin: 0; min-width: 0; }
-@media (max-width: 680px) { .grid { grid-template-columns: minmax(0, 1fr); } .said { min-height: 7.5em; } }
+@media (max-width: 680px) { .grid { grid-template-columns: minmax(0, 1fr); } .said { min-height: 7.5em; } .wide { grid-column: 1 / -1; } }
 canvas { display: block; width: 100%; }
 select { max-width: 100%; font: inherit; color: var(--text); background: var(--back); border: 1px solid var(--soft); }
 .key { white-space: nowrap; } .train { color: var(--train); } .test { color: var(--test); }
@@ -542,7 +542,7 @@ BODY = """<main>
 <figcaption>Accuracy: <span class="key train">train (thin)</span>, <span class="key test">test (thick)</span></figcaption></figure>
 <figure><canvas id="loss" role="img"></canvas>
 <figcaption>Loss: <span class="key train">train (thin)</span>, <span class="key test">test (thick)</span></figcaption></figure>
-<figure data-pairs><canvas id="laws" role="img"></canvas>
+<figure data-pairs class="wide"><canvas id="laws" role="img"></canvas>
 <figcaption>Laws: share of all statements; the line: of those that read no training pair</figcaption></figure>
 <figure data-pairs><canvas id="spectrum" role="img"></canvas>
 <figcaption>Power of the embedding by <span id="kind"></span></figcaption></figure>

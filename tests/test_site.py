@@ -78,6 +78,21 @@ def test_every_notebook_is_a_page(site):
     assert {n.replace(".ipynb", ".html") for n in NOTEBOOKS} | {"cite.html"} == set(pages(site))
 
 
+def plain_words(paragraph):
+    "The longest part of a paragraph that holds no markup."
+    bare = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "|", " ".join(paragraph.split()))
+    return max(re.findall(r"[A-Za-z ,]*", bare), key=len).strip()
+
+
+def test_every_paragraph_is_on_its_page(site):  # nbdev drops what stands in the first cell after title and description
+    for name in NOTEBOOKS:
+        text = " ".join(pages(site)[name.replace(".ipynb", ".html")].text.split())
+        for cell in json.loads((ROOT / "nbs" / name).read_text())["cells"]:
+            if cell["cell_type"] == "markdown":
+                for paragraph in re.sub(r"```.*?```|\$\$.*?\$\$", "", "".join(cell["source"]), flags=re.S).split("\n\n"):
+                    assert plain_words(paragraph) in text, f"{name}: not on its page: {paragraph}"
+
+
 def test_links_and_anchors(site):
     wrong = []
     for name, page in pages(site).items():
