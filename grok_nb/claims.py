@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SEEDS', 'CLAIMS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'ENDS', 'RULES', 'Verdict', 'judge',
-           'both', 'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps', 'median_steps', 'standings',
-           'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10',
-           'claim_c11', 'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14',
-           'claims', 'show_claims', 'claim_text']
+           'both', 'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps', 'median_steps', 'condition',
+           'standings', 'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9',
+           'claim_c10', 'claim_c11', 'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13',
+           'claim_c14', 'claims', 'show_claims', 'claim_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -20,7 +20,7 @@ from scipy import stats
 
 from .groups import GrokError
 from .sweep import Table, results
-from .train import first_held
+from .train import RunConfig, check_history, first_held, same_length
 from .transitions import (CONFIGURATION, at_cut, auc_gain, auc_interval, caught_early, concordance, dmd_residual, fit_curve, fit_hazard,
     forecast_data, forecaster, held_out, held_out_survival, lags, logistic_curve, median_interval, median_time, norm_delay, paper_curve,
     survival, survival_edges)
@@ -47,7 +47,7 @@ def judge(
 ) -> Verdict:
     "The median over seeds with its bootstrap interval, and the verdict."
     if (above is None) == (below is None): raise GrokError("give one threshold: above or below")
-    x = np.asarray(values, float)
+    x, = same_length(values=values)
     x = x[~np.isnan(x)]
     if np.isfinite(x).all(): value, low, high = median_interval(x)
     else: # runs that never got there are infinite, and order statistics need no arithmetic
@@ -73,6 +73,7 @@ def held_after_fit(
     hold:float=200, # steps
 ) -> float: # step, or nan
     "First step, not before the training set is fitted, from which a measure stays at a level."
+    check_history(history, "train/acc", measure, rows=0)
     fit = first_held(history["step"], history["train/acc"], .99, hold)
     if math.isnan(fit): return math.nan
     part = history[history["step"] >= fit]
@@ -91,6 +92,7 @@ def late_rise(
     share:float=.95, # of the late level
 ) -> dict: # fit, test_at_fit, late, rise, delay
     "Step of 99 % train accuracy and test accuracy there; late test level (median of the last tenth), step at which `share` of it is held, over the fit."
+    check_history(history, "train/acc", "test/acc")
     steps, test = history["step"], history["test/acc"]
     fit, late = first_held(steps, history["train/acc"], .99, 200), test[steps >= .9*steps.max()].median()
     rise = first_held(steps, test, share*late, 500)
@@ -100,7 +102,10 @@ def plateau(
     history:pd.DataFrame,
 ) -> dict: # step, test, mirrored, unmirrored accuracy
     "The row at which mirrored and unmirrored test pairs are farthest apart."
-    row = history.loc[(history["test/acc_mirrored"]-history["test/acc_unmirrored"]).idxmax()]
+    check_history(history, "test/acc", "test/acc_mirrored", "test/acc_unmirrored")
+    gap = history["test/acc_mirrored"]-history["test/acc_unmirrored"]
+    if gap.isna().all(): raise GrokError("no row of the history has both accuracies, of mirrored and of unmirrored test pairs")
+    row = history.loc[gap.idxmax()]
     return {"step": row["step"], "test": row["test/acc"], "mirrored": row["test/acc_mirrored"], "unmirrored": row["test/acc_unmirrored"]}
 
 def paired_steps(
@@ -122,6 +127,14 @@ def median_steps(
     left = stats.ecdf(stats.CensoredData(np.asarray(steps, float)[np.asarray(event, bool)], right=np.asarray(steps, float)[~np.asarray(event, bool)])).sf
     below = left.quantiles[left.probabilities <= .5]
     return float(below[0]) if len(below) else math.inf
+
+def condition(
+    config:RunConfig,
+) -> str:
+    "The method and what it was given, in words; the paper's strengths go without saying."
+    own = dict(config.method_args)
+    if config.weight_decay != RunConfig().weight_decay: own["weight decay"] = config.weight_decay
+    return ", ".join([config.method.replace("_", " "), *(f"{k.replace('_', ' ')} {v}" for k,v in own.items())])
 
 def standings(
     table:Table,

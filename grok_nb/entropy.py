@@ -202,7 +202,7 @@ class Estimate(NamedTuple):
 
     def interval(self, level:float=.95) -> tuple: # (low, high)
         "Confidence interval, from Student's t for as many probe vectors."
-        half = 0. if self.deviations is None else self.se.item()*stats.t.ppf((1+level)/2, len(self.deviations)-1)
+        half = 0. if self.deviations is None else self.se.item()*float(stats.t.ppf((1+level)/2, len(self.deviations)-1))
         return self.value.item()-half, self.value.item()+half
 
     def minus(self, other:"Estimate") -> "Estimate":

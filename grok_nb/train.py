@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'RunConfig', 'paper_config', 'build_model', 'memory_needed', 'check_memory', 'example_losses', 'predict',
-           'evaluate', 'first_held', 'levels_of', 'milestones', 'Training', 'frame_steps', 'stop_step', 'train_loop',
-           'Run', 'environment', 'save_run', 'read_about', 'read_history', 'read_frames', 'load_run', 'read_config',
-           'claim_folder', 'check_device', 'torch_threads', 'len_cores', 'warn_if_crowded', 'stop_on_interrupt',
-           'warn_if_collapsed', 'fit', 'same_history']
+           'evaluate', 'check_numbers', 'same_length', 'check_history', 'first_held', 'levels_of', 'milestones',
+           'Training', 'frame_steps', 'stop_step', 'train_loop', 'Run', 'environment', 'save_run', 'read_about',
+           'read_history', 'read_frames', 'load_run', 'read_config', 'claim_folder', 'check_device', 'torch_threads',
+           'len_cores', 'warn_if_crowded', 'stop_on_interrupt', 'warn_if_collapsed', 'fit', 'same_history']
 
 # %% ../nbs/10_train.ipynb #9f6ee0c4
 import ctypes, hashlib, json, os, platform, signal, subprocess, threading, time, warnings
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cache
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,31 @@ def evaluate(
     return row, answers
 
 # %% ../nbs/10_train.ipynb #b1522aeb
+def check_numbers(**values):
+    "Whether each is one number."
+    for k,v in values.items():
+        if not isinstance(v, Real): raise GrokError(f"{k}={v!r} must be a number")
+
+def same_length(
+    **lists, # (n,) each
+) -> list: # of float arrays
+    "Lists of numbers of one length, or an error that names them."
+    try: arrays = [np.asarray(o, float) for o in lists.values()]
+    except (TypeError, ValueError, OverflowError) as e: raise GrokError(f"{', '.join(lists)} must be numbers: {e}") from None
+    if arrays[0].ndim != 1 or any(o.shape != arrays[0].shape for o in arrays):
+        raise GrokError(", ".join(f"{k} {o.shape}" for k,o in zip(lists, arrays)) + ": lists of one length are needed")
+    return arrays
+
+def check_history(
+    history:pd.DataFrame,
+    *columns:str, # that are needed beside "step"
+    rows:int=1, # that are needed
+):
+    "Whether a history has what is needed, in the order of its steps."
+    if lacking := {"step", *columns} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
+    if len(history) < rows: raise GrokError(f"the history has {len(history)} rows, fewer than {rows}")
+    if not history["step"].is_monotonic_increasing: raise GrokError("the history's steps are not in order")
+
 def first_held(
     steps, # (n,) increasing
     values, # (n,) a curve
@@ -242,10 +268,8 @@ def first_held(
     hold:float=500, # steps for which it must stay there
 ) -> float: # the step, or nan: never, or the history ends too early to tell
     "First logged step from which a curve stays at or above a threshold for `hold` steps."
-    try: steps, values, threshold, hold = (np.asarray(o, float) for o in (steps, values, threshold, hold))
-    except (TypeError, ValueError, OverflowError) as e: raise GrokError(f"steps, values, threshold and hold must be numbers: {e}") from None
-    if steps.ndim != 1 or steps.shape != values.shape or threshold.ndim or hold.ndim:
-        raise GrokError(f"steps {steps.shape} and values {values.shape}: two lists of one length are needed, and one threshold and hold")
+    steps, values = same_length(steps=steps, values=values)
+    check_numbers(threshold=threshold, hold=hold)
     ok = values >= threshold
     starts = np.flatnonzero(ok & ~np.r_[False, ok[:-1]])
     ends = np.flatnonzero(ok & ~np.r_[ok[1:], False])
@@ -266,7 +290,7 @@ def milestones(
     levels:tuple=LEVELS, # of test accuracy, in (0, 1]
 ) -> dict: # "fit", "test95", "test99" -> step, nan where it was not reached
     "Steps to 99 % train accuracy and to the levels of test accuracy, each held."
-    if lacking := {"step", "train/acc", "test/acc"} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
+    check_history(history, "train/acc", "test/acc", rows=0)
     at = lambda key, level: first_held(history["step"], history[key], level, hold)
     return {"fit": at("train/acc", .99)} | {f"test{100*o:.0f}": at("test/acc", o) for o in levels}
 

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .groups import GrokError
-from .train import RunConfig, first_held
+from .train import RunConfig, check_history, check_numbers, first_held, same_length
 
 # %% ../nbs/11_transitions.ipynb #80758ce4
 class Transition(NamedTuple):
@@ -44,8 +44,7 @@ def check_curve(
     values, # (n,)
 ) -> tuple: # (steps, values) as float arrays without gaps
     "A curve whose rows without a value are left out, or an error that says what is wrong."
-    steps, values = np.asarray(steps, float), np.asarray(values, float)
-    if steps.ndim != 1 or steps.shape != values.shape: raise GrokError(f"steps {steps.shape} and values {values.shape}: two lists of the same length are needed")
+    steps, values = same_length(steps=steps, values=values)
     keep = np.isfinite(values) & np.isfinite(steps)
     steps, values = steps[keep], values[keep]
     if (np.diff(steps) <= 0).any(): raise GrokError("steps must increase; sort the history by step and drop repeated rows")
@@ -77,6 +76,7 @@ def transition(
     penalty:float=PENALTY,
 ) -> Transition:
     "Whether a curve turns, when and how sharply; fewer than 12 rows, or a constant, is no turn."
+    check_numbers(after=after, penalty=penalty)
     steps, values = check_curve(steps, values)
     keep = steps >= max(after, 1e-9 if log else 0)
     steps, values = steps[keep], values[keep]
@@ -106,7 +106,7 @@ def median_interval(
     level:float=.95,
 ) -> tuple: # (median, low, high); nan bounds for fewer than 3
     "Median with a BCa bootstrap interval."
-    x = np.asarray(values, float)
+    x, = same_length(values=values)
     x = x[np.isfinite(x)]
     if not len(x): return math.nan, math.nan, math.nan
     if len(x) < 3 or np.ptp(x) == 0: return float(np.median(x)), *((float(x[0]),)*2 if len(x) > 2 else (math.nan,)*2)
@@ -122,7 +122,7 @@ def cross_lag(
     most:int=20, # rows of shift tried, either way
 ) -> int: # b is most like a shifted by so many rows; positive: a leads
     "Shift at which the changes of two curves correlate best, in size."
-    a, b = np.diff(np.asarray(a, float)), np.diff(np.asarray(b, float))
+    a, b = map(np.diff, same_length(a=a, b=b))
     shifts = range(-min(most, len(a)//2), min(most, len(a)//2)+1)
     def score(k):
         x, y = (a[:len(a)-k], b[k:]) if k >= 0 else (a[-k:], b[:len(b)+k])
@@ -139,6 +139,7 @@ def lags(
     "Each measure's transition against another's, run by run."
     rows = []
     for i,h in enumerate(histories):
+        check_history(h, "train/acc", against, *measures)
         held = first_held(h["step"], h["train/acc"], fitted, 0) if fitted else 0.
         if math.isnan(held): continue
         mine = transition(h["step"], h[against], after=held)
@@ -162,7 +163,8 @@ def lag_table(
         says = "no interval" if math.isnan(low) else "before" if high < 1 else "after" if low > 1 else "with"
         rows.append(dict(measure=m, turns=int(part["midpoint"].notna().sum()), runs=len(part), ratio=median, low=low, high=high, turns_when=says,
             rank_correlation=part["rank_correlation"].median(), shift=part["shift"].median()))
-    return pd.DataFrame(rows).sort_values("ratio").reset_index(drop=True)
+    names = ["measure", "turns", "runs", "ratio", "low", "high", "turns_when", "rank_correlation", "shift"]
+    return pd.DataFrame(rows, columns=names).sort_values("ratio").reset_index(drop=True)
 
 # %% ../nbs/11_transitions.ipynb #7264b2f4
 CONFIGURATION = ("p", "train_frac", "weight_decay", "sigma")
@@ -173,6 +175,8 @@ def cut_step(
     share:float=.2, # of the budget, at the latest
 ) -> float: # step
     "Where a forecast is made."
+    check_numbers(share=share)
+    if not 0 < share <= 1: raise GrokError(f"share={share}: must be above 0, at most 1")
     held = first_held(history["step"], history["train/acc"], .99, 0)
     return min(share*config.steps, held if held == held else math.inf)
 
@@ -183,7 +187,7 @@ def at_cut(
     share:float=.2,
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
-    history = history.sort_values("step")
+    check_history(history, "train/acc", "test/acc", *measures)
     cut = cut_step(history, config, share)
     steps = history["step"].to_numpy(float)
     past = steps <= max(cut, steps[0])
@@ -331,7 +335,8 @@ def concordance(
     score, # (n,) higher: later
 ) -> float: # 1: the order is right, 1/2: chance; nan: no pair can be compared
     "Share of the pairs whose order is known that the score orders rightly, ties half (Harrell et al. 1982)."
-    time, event, score = np.asarray(time, float), np.asarray(event, bool), np.asarray(score, float)
+    time, event, score = same_length(time=time, event=event, score=score)
+    event = event.astype(bool)
     known = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
     right = (score[:, None] < score) + .5*(score[:, None] == score)
     return float(right[known].mean()) if known.any() else math.nan
@@ -344,7 +349,8 @@ def norm_delay(
     weight_decay:float,
 ) -> float: # steps, inf if the weights do not decay
     "Steps that weight decay alone needs from one squared norm to another (first passage)."
-    if squared_norm <= 0 or target <= 0: raise GrokError("squared norms must be positive")
+    check_numbers(squared_norm=squared_norm, target=target, lr=lr, weight_decay=weight_decay)
+    if not (squared_norm > 0 and target > 0): raise GrokError(f"squared_norm={squared_norm!r}, target={target!r}: squared norms must be positive")
     rate = 2*lr*weight_decay
     return max(0., math.log(squared_norm/target))/rate if rate > 0 else math.inf
 
@@ -355,12 +361,13 @@ def caught_early(
     false_alarms:float=.05, # share of the runs that never grok which may be called
 ) -> tuple: # (share of grokking runs called, their median lead in steps, share of the others called)
     "What a threshold gives that calls at most so many of the runs that never grok."
-    y, scores = np.asarray(y, bool), np.asarray(scores, float)
+    y, scores, lead = same_length(y=y, scores=scores, lead=lead)
+    y = y.astype(bool)
     if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is no threshold to choose")
     others = np.sort(scores[~y])[::-1]
     threshold = others[int(false_alarms*len(others))]
     called = scores > threshold
-    return float(called[y].mean()), float(np.median(np.asarray(lead)[called & y])) if (called & y).any() else math.nan, float(called[~y].mean())
+    return float(called[y].mean()), float(np.median(lead[called & y])) if (called & y).any() else math.nan, float(called[~y].mean())
 
 def dmd_residual(
     values, # (n,) a curve on evenly spaced steps
@@ -368,7 +375,7 @@ def dmd_residual(
     rank:int=2, # modes kept
 ) -> float: # 0: the curve goes on as a few exponentials do
     "Relative residual of a Hankel dynamic-mode decomposition (after arXiv 2605.08237)."
-    y = np.asarray(values, float)
+    y, = same_length(values=values)
     if len(y) < 2*window or not np.isfinite(y).all(): return math.nan
     H = np.lib.stride_tricks.sliding_window_view(y-y.mean(), window).T
     a, b = H[:, :-1], H[:, 1:]
@@ -399,7 +406,9 @@ def fit_curve(
     values, # (n,) accuracies
 ) -> np.ndarray: # (4,) parameters
     "Least squares from several starts."
-    x, y = np.log10(np.asarray(steps, float)), np.asarray(values, float)
+    x, y = check_curve(steps, values)
+    x, y = np.log10(x[x > 0]), y[x > 0]
+    if len(x) < 4: raise GrokError(f"{len(x)} rows with a value and a step above 0: a curve of 4 parameters needs as many")
     middle = x[np.argmin(np.abs(y-(y.min()+y.max())/2))]
     if curve is paper_curve: starts = [[b*(middle+o), b, L, mu] for b in (5, 50, 500) for o in (.02, .2) for L in (.5, 3.) for mu in (.01, .1)]
     else: starts = [[y.min(), y.max(), middle, w] for w in (.02, .1, .3)]

@@ -144,7 +144,9 @@ def printed(text):
 def drawn(y, size=(4, 3)):
     from matplotlib.figure import Figure
     figure, file = Figure(figsize=size), io.BytesIO()
-    figure.subplots().plot(np.arange(50), y + np.sin(np.arange(50)))
+    axes = figure.subplots()
+    axes.plot(np.arange(50), y + np.sin(np.arange(50)))
+    axes.set_ylim(-2, 2)  # chosen by itself, it may cross a pixel
     figure.savefig(file, format="png")
     return {"outputs": [{"output_type": "display_data", "data": {"image/png": base64.b64encode(file.getvalue()).decode()}}]}
 

@@ -17,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from grok_nb.claims import held_after_fit, judge, late_rise, plateau, times
 from grok_nb.entropy import gram_entropy, matrix_entropy, mutual_information
 from grok_nb.files import read_csv
 from grok_nb.groups import GrokError, check_table, direct_product, identities, laws, operation
@@ -27,6 +28,8 @@ from grok_nb.robustness import certified_radius, gaussian, input_gradient, neare
 from grok_nb.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
 from grok_nb.sweep import read_store
 from grok_nb.tasks import mnist, read_idx, split_pairs, table_task, task_names
+from grok_nb.transitions import (at_cut, caught_early, concordance, cross_lag, dmd_residual, fit_curve, lag_table, lags, logistic_curve,
+                                 median_interval, norm_delay, transition)
 from grok_nb.train import RunConfig, first_held, fit, load_run, milestones
 
 
@@ -148,6 +151,41 @@ def test_histories(steps, values, threshold, hold):
     if isinstance(values, list):
         works_or_refuses(milestones, pd.DataFrame({"step": np.arange(len(values)), "train/acc": values, "test/acc": values}), hold)
     works_or_refuses(milestones, pd.DataFrame({"step": [0]}))
+
+
+@st.composite
+def histories(draw):
+    "Tables with the columns of a history, whose rows may be few, unsorted, twice there, or without numbers."
+    n = draw(st.integers(0, 60))
+    steps = np.sort(draw(st.lists(st.integers(0, 5000), min_size=n, max_size=n)))
+    if draw(st.booleans()):
+        steps = np.unique(steps)
+    curve = st.one_of(st.floats(0, 1), st.sampled_from([0., 1., math.nan]))
+    columns = {k: draw(st.lists(curve, min_size=len(steps), max_size=len(steps))) for k in ("train/acc", "test/acc", "train/loss", "norm/l2")}
+    if draw(st.booleans()):
+        columns["test/acc"] = 1/(1 + np.exp(-(np.arange(len(steps)) - 30)/2.))
+    return pd.DataFrame({"step": steps} | {k: np.asarray(v, float) for k, v in columns.items()})
+
+
+@some(100)
+@given(CURVES, CURVES, ODD, ODD)
+def test_transitions_of_any_curve(steps, values, odd, other):
+    found = works_or_refuses(transition, steps, values)
+    if found is not None and found.midpoint == found.midpoint:
+        inside = [a for a, b in zip(steps, values) if math.isfinite(a) and math.isfinite(b)]
+        assert min(inside) <= found.midpoint <= max(inside)
+    for function in (median_interval, dmd_residual, lambda v: cross_lag(v, steps), lambda v: concordance(v, v, steps),
+                     lambda v: caught_early(v, v, steps), lambda v: fit_curve(logistic_curve, steps, v), lambda v: judge("", v, above=odd, below=other),
+                     lambda v: transition(v, values, after=odd), lambda v: norm_delay(odd, other, 1e-3, odd)):
+        works_or_refuses(function, values)
+
+
+@some(60)
+@given(histories(), st.sampled_from(["train/acc", "test/acc", "norm/l2", "nothing"]), st.one_of(ODD, st.floats(0, 1)))
+def test_claims_of_any_history(history, measure, level):
+    for function in (times, late_rise, plateau, lambda h: held_after_fit(h, measure, level), lambda h: lag_table(lags([h, h], [measure])),
+                     lambda h: at_cut(h, RunConfig(), [measure], level)):
+        works_or_refuses(function, history)
 
 
 # Feature matrices
