@@ -406,8 +406,9 @@ def fit_curve(
     values, # (n,) accuracies
 ) -> np.ndarray: # (4,) parameters
     "Least squares from several starts."
-    x, y = check_curve(steps, values)
-    x, y = np.log10(x[x > 0]), y[x > 0]
+    steps, values = same_length(steps=steps, values=values)
+    keep = np.isfinite(steps) & np.isfinite(values) & (steps > 0) # in any order: they may come from several runs
+    x, y = np.log10(steps[keep]), values[keep]
     if len(x) < 4: raise GrokError(f"{len(x)} rows with a value and a step above 0: a curve of 4 parameters needs as many")
     middle = x[np.argmin(np.abs(y-(y.min()+y.max())/2))]
     if curve is paper_curve: starts = [[b*(middle+o), b, L, mu] for b in (5, 50, 500) for o in (.02, .2) for L in (.5, 3.) for mu in (.01, .1)]
