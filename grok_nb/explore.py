@@ -282,6 +282,11 @@ def _label(folder:Path) -> str:
 # %% ../nbs/15_explore.ipynb #87139d7e
 def _paragraph(text:str) -> str: return f"<p>{html.escape(text)}</p>" # names and statuses may be anyone's
 
+def _picture() -> widgets.Image: # hidden while it is empty
+    image = widgets.Image(format="png", layout=widgets.Layout(width="98%", display="none"))
+    image.observe(lambda change: setattr(image.layout, "display", None if image.value else "none"), "value")
+    return image
+
 class Explorer(widgets.VBox):
     "A slider over a run's slides, its pictures, and perhaps a second run below."
     def __init__(self,
@@ -295,14 +300,14 @@ class Explorer(widgets.VBox):
         self.slider = widgets.SelectionSlider(options=[("0", 0)], description="Step", continuous_update=False, **wide)
         self.measure = widgets.Dropdown(description="Measure", **wide)
         self.again = widgets.Button(description="Read again", tooltip="Read the folder again: a run that trains goes on")
-        self.said, self.picture = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width="100%"))
-        self.said_below, self.below = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width="100%"))
+        self.said, self.picture = widgets.HTML(), _picture()
+        self.said_below, self.below = widgets.HTML(), _picture()
         super().__init__([self.run, self.other, self.slider, self.measure, self.again,
             self.said, self.picture, self.said_below, self.below])
-        self.run.observe(lambda change: self.open(), "value")
+        self.run.observe(lambda change: self.choose(), "value")
         for o in (self.other, self.slider, self.measure): o.observe(lambda change: self.draw(), "value")
         self.again.on_click(lambda button: self.reread())
-        self.open()
+        self.choose()
 
 # %% ../nbs/15_explore.ipynb #18b08898
 def _start(film:Slides) -> int: # the slide on which test accuracy is half way up, or the last if it never rises
@@ -319,10 +324,10 @@ def film(self:Explorer, label:str) -> Slides:
 @patch
 def reread(self:Explorer):
     "Forget what was read, and open the chosen runs anew."
-    self.films.clear(); self.open()
+    self.films.clear(); self.choose()
 
 @patch
-def open(self:Explorer):
+def choose(self:Explorer):
     "Show the chosen run."
     at, self.ready = self.slider.value, False # one drawing, at the end
     try: film = self.film(self.run.value)
@@ -389,7 +394,7 @@ class Live(widgets.VBox):
         self.noise = widgets.FloatSlider(sigma, min=0, max=max(2, sigma), step=.05, description="Noise (sigma)",
             style=dict(description_width="9em"), layout=widgets.Layout(width="min(40em, 95%)"))
         self.said = widgets.HTML(_paragraph("Not started. Nothing is stored: a run whose noise is changed by hand is no function of its config."))
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="100%"))
+        self.picture = _picture()
         super().__init__([widgets.HBox([self.start, self.pause, self.stop]), self.noise, self.said, self.picture])
         self.going, self.ended = threading.Event(), threading.Event()
         self.training = self.thread = self.film = self.turned = None

@@ -16,7 +16,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import websocket_connect
 
-from grok_nb.explore import STYLE, Slides, explore, page, ramps, slides
+from grok_nb.explore import STYLE, Live, Slides, explore, live, page, ramps, slides
 from grok_nb.files import csv_bytes
 from grok_nb.groups import GrokError, cyclic
 from grok_nb.train import fit, paper_config
@@ -88,6 +88,12 @@ def test_a_run_that_still_trains_can_be_opened_and_read_again(tmp_path):
     assert "(done)" in w.said.value
 
 
+def test_nothing_of_ipywidgets_is_overridden(folder):
+    for w, base in ((explore(folder), type(explore(folder)).__base__), (live(paper_config("add", steps=10, **TINY)), Live.__base__)):
+        assert w.comm is not None, "a front end would not find it"
+        assert not {k for k in vars(type(w)) if hasattr(base, k) and not k.startswith("_")}
+
+
 def test_slider_measure_and_second_run_change_the_pictures(folder):
     w = explore(folder, slides(folder))
     for change, value in ((w.slider, 2), (w.slider, 7), (w.measure, "test/loss")):
@@ -95,8 +101,9 @@ def test_slider_measure_and_second_run_change_the_pictures(folder):
         change.value = value
         assert w.picture.value != before and w.below.value == w.picture.value
         assert f"Step {w.slider.options[w.slider.value][0]}:" in w.said.value and w.said.value == w.said_below.value
+    assert w.below.layout.display is None
     w.other.value = "none"
-    assert not w.below.value and not w.said_below.value
+    assert not w.below.value and not w.said_below.value and w.below.layout.display == "none"
 
 
 def test_strangers_folders_are_data(hostile, tmp_path):
