@@ -478,13 +478,13 @@ def _prediction():
 
 # %% ../nbs/12_sweep.ipynb #3258fc3c
 RIVALS = { # method -> the strengths among which its own seeds choose; a field of the config, or arguments of the method; {}: the paper's, or the only one
-    "standard": [{}, *(dict(weight_decay=o) for o in (2., 3., 5.))],
-    "noise": [{}, *(dict(lambda1=1.25*o, lambda2=o) for o in (.1, .2, .8))],
-    "fixed_noise": [dict(sigma=o) for o in (.1, .2, .4, .8)],
+    "standard": [{}, *(dict(weight_decay=o) for o in (2., 3., 5., 8.))],
+    "noise": [{}, *(dict(lambda1=1.25*o, lambda2=o) for o in (.05, .1, .2, .8))],
+    "fixed_noise": [dict(sigma=o) for o in (.05, .1, .2, .4, .8)],
     "abelian": [{}, dict(coefficient=10.), dict(coefficient=1000.)],
-    "l1": [dict(strength=o) for o in (1e-6, 1e-5, 1e-4)],
-    "dropout": [dict(drop=o) for o in (.05, .1, .3)],
-    "label_smoothing": [dict(smoothing=o) for o in (.03, .1, .3)],
+    "l1": [dict(strength=o) for o in (1e-6, 1e-5, 1e-4, 3e-4, 1e-3)],
+    "dropout": [dict(drop=o) for o in (.05, .1, .3, .5)],
+    "label_smoothing": [dict(smoothing=o) for o in (.01, .03, .1, .3)],
     "input_gradient": [dict(strength=o) for o in (1e-5, 1e-4, 1e-3)],
     "adversarial": [dict(sigma=o) for o in (.01, .03, .1)],
     "mirrored": [{}],
