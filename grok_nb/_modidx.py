@@ -33,6 +33,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'grok_nb.claims.paired_steps': ('claims.html#paired_steps', 'grok_nb/claims.py'),
                                 'grok_nb.claims.plateau': ('claims.html#plateau', 'grok_nb/claims.py'),
                                 'grok_nb.claims.show_claims': ('claims.html#show_claims', 'grok_nb/claims.py'),
+                                'grok_nb.claims.speed_text': ('claims.html#speed_text', 'grok_nb/claims.py'),
                                 'grok_nb.claims.standings': ('claims.html#standings', 'grok_nb/claims.py'),
                                 'grok_nb.claims.times': ('claims.html#times', 'grok_nb/claims.py'),
                                 'grok_nb.claims.will_it_grok': ('claims.html#will_it_grok', 'grok_nb/claims.py')},

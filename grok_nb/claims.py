@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SEEDS', 'CLAIMS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'ENDS', 'RULES', 'Verdict', 'judge',
            'both', 'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps', 'median_steps', 'condition',
-           'standings', 'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9',
-           'claim_c10', 'claim_c11', 'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13',
-           'claim_c14', 'claims', 'show_claims', 'claim_text']
+           'standings', 'speed_text', 'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4', 'claim_c5', 'claim_c7',
+           'claim_c8', 'claim_c9', 'claim_c10', 'claim_c11', 'forecast_problem', 'forecasts', 'will_it_grok',
+           'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims', 'claim_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -157,6 +157,15 @@ def standings(
         rows.append(dict(condition=name, runs=len(part), there=int(there.sum()), share_low=share.low, share_high=share.high, fit=part["fit"].median(),
             steps=median_steps(part[level].fillna(part["steps"]), there), speed=v.value, low=v.low, high=v.high, pairs=v.n, says=word))
     return pd.DataFrame(rows).sort_values("steps", kind="stable").reset_index(drop=True)
+
+def speed_text(
+    standing:pd.DataFrame, # of `standings`
+    conditions:list, # of its rows
+) -> str:
+    "How fast conditions are against the one that the table compares with, in words."
+    rows = standing.set_index("condition")
+    tell = lambda c, r: f"{c} {r.speed:.2f} [{r.low:.2f}, {r.high:.2f}] ({r.pairs} pairs, {r.says})"
+    return "; ".join(tell(c, rows.loc[c]) for c in conditions)
 
 # %% ../nbs/13_claims.ipynb #6f879784
 CLAIMS = {

@@ -168,11 +168,11 @@ class Table:
 def config_columns(
     configs:dict, # hash -> `RunConfig`
 ) -> pd.DataFrame: # indexed by hash
-    "Method, seed, and every other field in which the configs differ; method arguments as text."
+    "Method, seed, and every other field in which the configs differ; method arguments as text; `steps` as `budget`, since a summary has the steps that were done."
     show = lambda v: " ".join(f"{k}={o}" for k,o in v.items()) if isinstance(v, dict) else v if np.isscalar(v) else str(v)
     rows = pd.DataFrame([{f.name: show(getattr(c, f.name)) for f in fields(c)} for c in configs.values()], index=list(configs))
     keep = [k for k in rows if k in ("method", "seed") or rows[k].nunique(dropna=False) > 1]
-    return rows[keep].rename_axis("hash")
+    return rows[keep].rename(columns={"steps": "budget"}).rename_axis("hash")
 
 # %% ../nbs/12_sweep.ipynb #279b3bc1
 def summarise(
