@@ -490,8 +490,8 @@ RIVALS = { # method -> the strengths among which its own seeds choose; a field o
     "mirrored": [{}],
     "grokfast": [dict(amplify=o) for o in (1., 2., 5., 10.)],
     "grokfast_ma": [dict(amplify=o) for o in (2., 5.)],
-    "stablemax": [{}],
-    "orthogonal": [{}],
+    "stablemax": [{}, dict(weight_decay=0.), dict(weight_decay=3.)], # these two were proposed for training without weight decay
+    "orthogonal": [{}, dict(weight_decay=0.), dict(weight_decay=.1)],
 }
 
 def _rival(method:str, setting:dict, **base) -> list:
