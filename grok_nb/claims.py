@@ -134,7 +134,7 @@ def condition(
     "The method and what it was given, in words; the paper's strengths go without saying."
     own = dict(config.method_args)
     if config.weight_decay != RunConfig().weight_decay: own["weight decay"] = config.weight_decay
-    return ", ".join([config.method.replace("_", " "), *(f"{k.replace('_', ' ')} {v}" for k,v in own.items())])
+    return ", ".join([config.method.replace("_", " "), *(f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}" for k,v in own.items())])
 
 def standings(
     table:Table,
