@@ -307,12 +307,13 @@ SETS = {"configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], 
 
 def forecast_problem(
     table:Table, # of `grok_nb sweep prediction`
+    measures:list=None, # columns, "norm/l2" among them; those of all sets if not given
 ) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end), an entry a run that is open at the cut
     "What is known at the cut of each run of a sweep, and how it ended; two of the field's measures are computed from the curves."
-    every = list(dict.fromkeys(m for ms in SETS.values() for m in ms))
+    measures = measures or list(dict.fromkeys(m for ms in SETS.values() for m in ms))
     runs = {h["hash"].iloc[0]: h for h in table.runs()}
     histories, configs = list(runs.values()), [table.configs[h] for h in runs]
-    X, y, groups, kept = forecast_data(histories, configs, every)
+    X, y, groups, kept = forecast_data(histories, configs, measures)
     cut = np.exp(X["cut"]) - 1
     grok = np.array([next(iter(h["step"][h["test/acc"] >= .95]), np.nan) for h in (histories[i] for i in kept)])
     target = np.median([h["norm/l2"][h["step"] == g].iloc[0]**2 for h,g in zip((histories[i] for i in kept), grok) if g == g])
@@ -330,7 +331,8 @@ def forecasts(
     "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
     table = table or _get("prediction")
     if table is None: return pd.DataFrame()
-    X, y, groups, lead, left = forecast_problem(table)
+    few = list(dict.fromkeys([*PLAIN, *PERTURBED, *(m for k in only or () for m in SETS.get(k, ()))])) # reading them takes time
+    X, y, groups, lead, left = forecast_problem(table, None if only is None or "everything" in only else few)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
@@ -353,7 +355,7 @@ def will_it_grok(
     "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`; (nan, nan): half known already."
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
-    X, y, _, _, left = forecast_problem(results("prediction"))
+    X, y, _, _, left = forecast_problem(results("prediction"), PLAIN)
     columns = list(CONFIGURATION) + [c for m in PLAIN for c in (m, f"{m} slope")]
     X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
     when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]

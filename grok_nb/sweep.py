@@ -162,8 +162,8 @@ class Table:
         **where # as for `select`
     ) -> list: # of histories, a DataFrame a run, in the order of the summary
         "The histories of the runs that have these values."
-        parts = dict(tuple(self.history.groupby("hash", sort=False)))
-        return [parts[h].dropna(axis=1, how="all").reset_index(drop=True) for h in self.select(**where)["hash"] if h in parts]
+        parts, known = dict(tuple(self.history.groupby("hash", sort=False))), self.history.notna().groupby(self.history["hash"]).any()
+        return [parts[h].loc[:, known.loc[h]].reset_index(drop=True) for h in self.select(**where)["hash"] if h in parts]
 
 def config_columns(
     configs:dict, # hash -> `RunConfig`

@@ -200,7 +200,8 @@ def at_cut(
         if not known.any(): raise GrokError(f"{m!r} has no value up to step {cut:.0f}: read it more often")
         x, y = np.log(steps[known]+1), values[known]
         out[m], late = y[-1], x >= x[-1]-1
-        out[f"{m} slope"] = np.polyfit(x[late], y[late], 1)[0] if late.sum() > 1 and np.ptp(x[late]) > 0 else 0.
+        off = x[late] - x[late].mean()
+        out[f"{m} slope"] = off @ y[late]/(off @ off) if np.ptp(x[late]) > 0 else 0.
     return out
 
 def groks_in_budget(history:pd.DataFrame, config:RunConfig, level:float=.95) -> bool:
