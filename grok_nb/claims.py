@@ -164,7 +164,8 @@ def speed_text(
 ) -> str:
     "How fast conditions are against the one that the table compares with, in words."
     rows = standing.set_index("condition")
-    tell = lambda c, r: f"{c} {r.speed:.2f} [{r.low:.2f}, {r.high:.2f}] ({r.pairs} pairs, {r.says})"
+    missing = lambda r: f", {r.there} of {r.runs} get there" if r.there < r.runs else ""
+    tell = lambda c, r: f"{c}: {r.speed:.2f} [{r.low:.2f}, {r.high:.2f}] ({r.pairs} pairs, {r.says}{missing(r)})"
     return "; ".join(tell(c, rows.loc[c]) for c in conditions)
 
 # %% ../nbs/13_claims.ipynb #6f879784
