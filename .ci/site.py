@@ -31,7 +31,7 @@ def colab(git_url, name):
 
 
 def relink(text, pages, git_url):
-    "nbdev's addresses as this site has them; a link to the source only if it is published."
+    "nbdev's addresses as this site has them; a link to the source only if it is published; names without their `__main__`."
     text = re.sub(r"\]\(/(\w+\.html)", lambda m: f"]({pages.get(m[1], m[1])}", text).replace("__main__.", "")
     if git_url:
         return text.replace("](/blob/main/", f"]({git_url.rstrip('/').removesuffix('.git')}/blob/main/")

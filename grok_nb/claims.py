@@ -20,7 +20,7 @@ from scipy import stats
 
 from .groups import GrokError
 from .sweep import Table, results
-from .train import RunConfig, check_history, first_held, same_length
+from .train import RunConfig, check_history, check_numbers, first_held, same_length
 from .transitions import (CONFIGURATION, at_cut, auc_gain, auc_interval, caught_early, concordance, dmd_residual, fit_curve, fit_hazard,
     forecast_data, forecaster, held_out, held_out_survival, lags, logistic_curve, median_interval, median_time, norm_delay, paper_curve,
     survival, survival_edges)
@@ -47,6 +47,7 @@ def judge(
 ) -> Verdict:
     "The median over seeds with its bootstrap interval, and the verdict."
     if (above is None) == (below is None): raise GrokError("give one threshold: above or below")
+    check_numbers(threshold=below if above is None else above)
     x, = same_length(values=values)
     x = x[~np.isnan(x)]
     if np.isfinite(x).all(): value, low, high = median_interval(x)

@@ -28,9 +28,9 @@ from grok_nb.robustness import certified_radius, gaussian, input_gradient, neare
 from grok_nb.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
 from grok_nb.sweep import read_store
 from grok_nb.tasks import mnist, read_idx, split_pairs, table_task, task_names
+from grok_nb.train import RunConfig, first_held, fit, load_run, milestones
 from grok_nb.transitions import (at_cut, caught_early, concordance, cross_lag, dmd_residual, fit_curve, lag_table, lags, logistic_curve,
                                  median_interval, norm_delay, transition)
-from grok_nb.train import RunConfig, first_held, fit, load_run, milestones
 
 
 def some(n):
@@ -157,11 +157,14 @@ def test_histories(steps, values, threshold, hold):
 def histories(draw):
     "Tables with the columns of a history, whose rows may be few, unsorted, twice there, or without numbers."
     n = draw(st.integers(0, 60))
-    steps = np.sort(draw(st.lists(st.integers(0, 5000), min_size=n, max_size=n)))
-    if draw(st.booleans()):
-        steps = np.unique(steps)
+    steps = np.array(draw(st.lists(st.integers(0, 5000), min_size=n, max_size=n)), int)
+    order = draw(st.sampled_from(["right", "right", "twice", "any"]))
+    steps = np.unique(steps) if order == "right" else np.sort(steps) if order == "twice" else steps
     curve = st.one_of(st.floats(0, 1), st.sampled_from([0., 1., math.nan]))
-    columns = {k: draw(st.lists(curve, min_size=len(steps), max_size=len(steps))) for k in ("train/acc", "test/acc", "train/loss", "norm/l2")}
+    names = ["train/acc", "test/acc", "train/loss", "norm/l2"]
+    if draw(st.booleans()):
+        names += ["test/acc_mirrored", "test/acc_unmirrored", "law/commutativity/train", "law/commutativity/train_unmirrored"]
+    columns = {k: draw(st.lists(curve, min_size=len(steps), max_size=len(steps))) for k in names}
     if draw(st.booleans()):
         columns["test/acc"] = 1/(1 + np.exp(-(np.arange(len(steps)) - 30)/2.))
     return pd.DataFrame({"step": steps} | {k: np.asarray(v, float) for k, v in columns.items()})
