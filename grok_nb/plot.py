@@ -99,6 +99,7 @@ def plot_seeds(
     method:str="standard", # decides the colour
     ax:Axes=None,
     label:str=None, # in the legend; `method` if not given
+    linestyle:str="-", # of the median: for a second setting of the same method
 ) -> Axes:
     "Every seed thin, the median thick, the middle half as a band."
     ax = tidy_axes(ax or plt.subplots(figsize=(6, 3.2))[1], measure)
@@ -108,7 +109,7 @@ def plot_seeds(
     curves = np.array([on_grid(h, measure, steps) for h in histories])
     ax.plot(steps, curves.T, color=colour, lw=.6, alpha=.45)
     low, median, high = np.quantile(curves, (.25, .5, .75), axis=0)
-    ax.plot(steps, median, color=colour, lw=2.2, label=f"{label or method} (n={len(curves)})")
+    ax.plot(steps, median, linestyle, color=colour, lw=2.2, label=f"{label or method} (n={len(curves)})")
     ax.fill_between(steps, low, high, color=colour, alpha=.15, lw=0)
     return ax
 

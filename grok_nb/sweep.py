@@ -534,20 +534,20 @@ def _baselines_p113(): # beside three_methods_p113, which has weight decay 1
 
 # %% ../nbs/12_sweep.ipynb #9c708cf4
 def _noise_map_p59(): # adaptive noise over its two parameters
-    return [c for a in (0., .5, 1.) for b in (.1, .2, .4, .8) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000, stop_factor=1))]
+    return [c for a in (0., .5, 1.) for b in (.05, .1, .2, .4) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000, stop_factor=1))]
 
 def _noise_sizes(): # what decides how much noise helps: the size of the operation, of the network, of its embedding?
     base = SMALL | dict(steps=6000, stop_factor=1, seed=range(3), probes="norms")
-    strengths = [dict(lambda1=1.25*o, lambda2=o) for o in (.05, .1, .2, .4, .8)]
+    strengths = [dict(lambda1=1.25*o, lambda2=o) for o in (.05, .1, .2, .4)]
     sizes = [dict(p=31, train_frac=.6), dict(p=43, train_frac=.5), {}, dict(p=71), dict(d_model=32, d_mlp=128), dict(d_model=128, d_mlp=512)]
     return [c for o in sizes for c in grid(**base | o) + grid(method="noise", method_args=strengths, **base | o)] # a small p needs more of its pairs
 
 def _noise_conditions_p59():
     base = SMALL | dict(steps=6000, stop_factor=1, seed=range(3))
-    noise = [dict(lambda1=1.25*o, lambda2=o) for o in (.2, .4)]
+    noise = [dict(lambda1=1.25*o, lambda2=o) for o in (.1, .4)]
     both = lambda **change: grid(**base | change) + grid(method="noise", method_args=noise, **base | change)
     positions = grid(method="noise", method_args=[o | dict(positions="ab") for o in noise], **base)
-    return both(train_frac=[.3, .6]) + both(weight_decay=[.3, 2.]) + positions
+    return both(train_frac=[.35, .6]) + both(weight_decay=[.5, 2.]) + positions
 
 # %% ../nbs/12_sweep.ipynb #54dd64b5
 PRESETS = {
