@@ -543,7 +543,7 @@ def _noise_sizes(): # what decides how much noise helps: the size of the operati
     return [c for o in sizes for c in grid(**base | o) + grid(method="noise", method_args=strengths, **base | o)] # a small p needs more of its pairs
 
 def _noise_conditions_p59():
-    base = SMALL | dict(steps=6000, stop_factor=1, seed=range(3))
+    base = SMALL | dict(steps=6000, stop_factor=1, seed=range(3), probes="norms")
     noise = [dict(lambda1=1.25*o, lambda2=o) for o in (.1, .4)]
     both = lambda **change: grid(**base | change) + grid(method="noise", method_args=noise, **base | change)
     positions = grid(method="noise", method_args=[o | dict(positions="ab") for o in noise], **base)
