@@ -395,12 +395,12 @@ def join(
     both = {**old.configs, **new.configs}
     configs = {h: both[h] for h in [*(h for h in order if h in both), *(h for h in both if h not in set(order))]}
     columns = config_columns(configs)
-    def part(table, frame):
+    def part(table, frame, newer):
         own = [k for k in frame if k not in config_columns(table.configs) and k != "hash"]
-        rows = frame[[h in new.configs for h in frame["hash"]]] if table is new else frame[[h not in new.configs for h in frame["hash"]]]
+        rows = frame[[(h in new.configs) == newer for h in frame["hash"]]]
         return pd.concat([columns.loc[rows["hash"]].reset_index(), rows[own].reset_index(drop=True)], axis=1)
-    history, summary = (pd.concat([part(t, f) for t,f in pairs], ignore_index=True) for pairs in
-        (((old, old.history), (new, new.history)), ((old, old.summary), (new, new.summary))))
+    history, summary = (pd.concat([part(old, a, False), part(new, b, True)], ignore_index=True) for a,b in
+        ((old.history, new.history), (old.summary, new.summary)))
     place = {h: i for i,h in enumerate(configs)}
     sort = lambda frame: frame.sort_values("hash", key=lambda h: h.map(place), kind="stable").reset_index(drop=True)
     extras = {k: pd.concat([t.extras[k] for t in (old, new) if k in t.extras], ignore_index=True).drop_duplicates() for k in {*old.extras, *new.extras}}
