@@ -524,7 +524,7 @@ def _baselines_p59(): # at the tuned strengths, and on top of the best weight de
     joined = [c for method in ours[1:] for c in grid(method=method, method_args=best[method], seed=range(8), **base | best["standard"])]
     return list({c.hash: c for c in rivals + paper + joined}.values())
 
-DECAYS = {"standard": [dict(weight_decay=o) for o in (2., 3., 5., 8.)]} # at the paper's own size a run is dear: plain training alone is tuned
+DECAYS = {"standard": [dict(weight_decay=o) for o in (2., 3., 5., 8., 12., 16.)]} # at the paper's own size a run is dear: plain training alone is tuned
 
 def _tuning_p113(): return [c for o in DECAYS["standard"] for c in _rival("standard", o, steps=8000, stop_factor=1, frames=0, seed=range(100, 102))]
 
