@@ -19,7 +19,7 @@ from .explore import page, slides
 from .files import write_atomic
 from .groups import GrokError
 from .plot import plot_methods, plot_run
-from .sweep import PRESETS, Table, ends_alike, environments, join, preset, results, ship, status, sweep
+from .sweep import PRESETS, SPARSE, Table, ends_alike, environments, join, preset, results, ship, status, sweep
 from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
 # %% ../nbs/16_cli.ipynb #866b5545
@@ -141,7 +141,7 @@ def ship_more(
     if name.startswith("measures"): table.extras = {"cka": ends_alike(store, list(table.configs.values()))}
     old = results(name, folder) if name in results(folder=folder) else table
     table, where = join(old, table, order), [o for o in old.about.get("environments", []) if o not in where] + where
-    ship(table, name, folder, environments=where, extras=table.extras)
+    ship(table, name, folder, SPARSE.get(name, 1), where, table.extras)
 
 def do_status(args):
     "What a store holds and what is left."
