@@ -24,7 +24,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .groups import GrokError, cyclic, operation
 from .laws import LAWS, law_shares
-from .perturb import FixedNoise
+from .perturb import FixedNoise, noise_floor
 from .plot import tidy_axes
 from .spectra import fourier_power, irrep_power, irreps, key_frequencies
 from .sweep import results
@@ -376,10 +376,9 @@ def by_hand(
 ) -> RunConfig: # the same with noise of a fixed strength among its methods, at first that of its own schedule's floor, or 0
     "A config whose noise can be turned."
     names, args = config.method.split("+"), dict(config.method_args)
-    sigma = args.pop("lambda2", .4) if "noise" in names else args.pop("sigma", .4) if "fixed_noise" in names else 0.
-    args.pop("lambda1", None)
-    keep = [o for o in names if o not in ("standard", "noise", "fixed_noise")]
-    return replace(config, method="+".join(["fixed_noise", *keep]), method_args=args | dict(sigma=sigma))
+    keep = [o for o in names if o not in ("standard", "noise", "our_noise", "fixed_noise")]
+    args = {k: v for k,v in args.items() if k not in ("lambda1", "lambda2", "sigma")} | dict(sigma=noise_floor(config.method, config.method_args))
+    return replace(config, method="+".join(["fixed_noise", *keep]), method_args=args)
 
 # %% ../nbs/15_explore.ipynb #5b4ed13d
 class Live(widgets.VBox):

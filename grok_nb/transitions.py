@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .groups import GrokError
+from .perturb import noise_floor
 from .train import RunConfig, check_history, check_numbers, first_held, same_length
 
 # %% ../nbs/11_transitions.ipynb #80758ce4
@@ -192,7 +193,7 @@ def at_cut(
     steps = history["step"].to_numpy(float)
     past = steps <= max(cut, steps[0])
     if history["test/acc"].to_numpy()[past][-1] > .5: return None
-    noise = config.method_args.get("lambda2", .4) if "noise" in config.method.split("+") else 0.
+    noise = noise_floor(config.method, config.method_args)
     out = dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=noise, cut=math.log(cut+1))
     for m in measures:
         values = history[m].to_numpy(float)
