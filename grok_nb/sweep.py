@@ -532,8 +532,8 @@ def _baselines_p113(): # beside three_methods_p113, which has weight decay 1
 
 
 # %% ../nbs/12_sweep.ipynb #9c708cf4
-def _noise_map_p59(): # adaptive noise over its two parameters
-    return [c for a in (0., .5, 1.) for b in (.05, .1, .2, .4) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000, stop_factor=1))]
+def _noise_map_p59(): # adaptive noise over its two parameters; lambda1 = 1.25 lambda2 is in noise_sizes
+    return [c for a in (0., 1.) for b in (.05, .1, .2, .4) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000, stop_factor=1))]
 
 def _noise_sizes(): # what decides how much noise helps: the size of the operation, of the network, of its embedding?
     base = SMALL | dict(steps=6000, stop_factor=1, seed=range(3), probes="norms")
