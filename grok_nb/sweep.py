@@ -567,7 +567,7 @@ PRESETS = {
     "noise_map_p59": (_noise_map_p59, "36_sensitivity: adaptive noise over lambda1 and lambda2"),
     "noise_sizes": (_noise_sizes, "36_sensitivity: strength of the noise against the size of the operation and of the network"),
     "noise_conditions_p59": (_noise_conditions_p59, "36_sensitivity: share of training pairs, weight decay, position of the noise"),
-    "noise_rule": (_noise_rule, "36_sensitivity: our strength of the noise, on values of p that it was not made from, eight seeds"),
+    "noise_rule": (_noise_rule, "36_sensitivity: our strength of the noise, on values of p that it was not made from"),
     "baselines_p59": (_baselines_p59, "35_baselines: every rival at its tuned strength, five seeds, eight for the paper's methods"),
     "tuning_p59": (_tuning_p59, "35_baselines: the strength of every rival, on seeds that are not reported"),
     "baselines_p113": (_baselines_p113, "35_baselines: plain training at its best weight decay in the paper's setting, eight seeds"),
