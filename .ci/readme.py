@@ -10,6 +10,11 @@ def directives(source):
     return dict(m.groups() for m in re.finditer(r"^#\|\s*([\w-]+):?\s*(.*)$", source, re.M))
 
 
+def linked(text):
+    "Links between pages of the site, as links between notebooks."
+    return re.sub(r"\]\((\w+)\.html\)", r"](nbs/\1.ipynb)", text)
+
+
 def render(notebook, images):
     "The notebook as markdown; pictures go to `images`."
     parts = []
@@ -19,7 +24,7 @@ def render(notebook, images):
         if "hide" in told:
             continue
         if cell["cell_type"] == "markdown":
-            parts.append(re.sub(r"\]\((\w+)\.html\)", r"](nbs/\1.ipynb)", source))
+            parts.append(linked(source))
             continue
         if told.get("echo") != "false":
             code = re.sub(r"^#[|].*\n", "", source, flags=re.M)
@@ -32,7 +37,7 @@ def render(notebook, images):
                 (images / name).write_bytes(base64.b64decode("".join(data["image/png"])))
                 parts.append(f"![{told.get('fig-alt', '')}](nbs/images/{name})")
             elif text := "".join(output.get("text") or data.get("text/markdown") or data.get("text/plain", [])):
-                parts.append(text if "text/markdown" in data else f"```\n{text.rstrip()}\n```")
+                parts.append(linked(text) if "text/markdown" in data else f"```\n{text.rstrip()}\n```")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -511,7 +511,7 @@ def tuned(
         def rank(setting):
             args = {k: v for k,v in setting.items() if k != "weight_decay"}
             rows = table.select(method=method, method_args=args, weight_decay=setting.get("weight_decay", RunConfig().weight_decay))
-            if not len(rows): raise GrokError(f"{method} {setting} has not been tried: grok_nb sweep tuning_p59")
+            if not len(rows): raise GrokError(f"{method} {setting} has not been tried: run tuning_p59, or the sweep that tunes this, first")
             return rows["test95"].fillna(np.inf).median(), -rows["final_test_acc"].median()
         best[method] = min(settings, key=rank)
     return best
