@@ -31,9 +31,9 @@ def demo_configs(
     **settings # changes to `DEMO`
 ) -> dict: # method -> `RunConfig`
     "The three runs of the demo."
-    args = {"noise": dict(positions="ab")}
+    args = {"our_noise": dict(positions="ab")}
     return {m: paper_config("add", m, seed=seed, method_args=args.get(m, {}), **{**DEMO, **settings})
-        for m in ("standard", "noise", "abelian")}
+        for m in ("standard", "our_noise", "abelian")}
 
 # %% ../nbs/16_cli.ipynb #66499b82
 def side_by_side(
@@ -75,7 +75,7 @@ def demo(args):
         f"{len(configs)} methods, one seed ({c.seed})\n", flush=True)
     histories = side_by_side(configs, n_jobs=min(2, len_cores()), quiet=args.quiet)
     print(f"\nSteps until a level is reached and held for {c.hold} steps:\n\n{show_table(compare(histories, c.hold))}\n")
-    print("This is one seed; another gives other numbers, and the order can change. Seeds and intervals: grok_nb claims")
+    print("our_noise is the paper's noise at a quarter of its strength. This is one seed; another gives other numbers, and the order can change.\nSeeds and intervals: grok_nb claims")
     title = f"(a + b) mod {c.p}: the training set is known early, the rest late. One seed ({c.seed})."
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--task", default="add", help="an operation (add, divide, symmetric, ...) or mnist")
     p.add_argument("--p", type=int, help="size of the operation (113)")
     p.add_argument("--train-frac", type=float, help="share of pairs to train on (0.3)")
-    p.add_argument("--method", default="standard", help="standard, noise, fixed_noise, abelian, or several joined by +")
+    p.add_argument("--method", default="standard", help="standard, our_noise, noise (the paper's), abelian, ...; a name that is unknown lists all; several are joined by +")
     p.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the method")
     p.add_argument("--seed", type=int)
     p.add_argument("--steps", type=int, help="budget")

@@ -18,7 +18,7 @@ from .groups import GrokError
 from .train import LEVELS, first_held, milestones
 
 # %% ../nbs/14_plot.ipynb #2a1f4f63
-COLOURS = {"standard": "#1b1b1b", "noise": "#d1495b", "fixed_noise": "#e8a33d", "abelian": "#2e6f95"}
+COLOURS = {"standard": "#1b1b1b", "noise": "#d1495b", "our_noise": "#d1495b", "fixed_noise": "#e8a33d", "abelian": "#2e6f95"}
 MORE_COLOURS = ("#6a994e", "#7b2d8b", "#8c5e34", "#4fb3bf", "#a0a0a0", "#bc6c25", "#386641")
 
 # %% ../nbs/14_plot.ipynb #a52c0a7b

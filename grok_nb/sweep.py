@@ -411,8 +411,9 @@ def ends_alike(
     configs:list, # of `RunConfig`
     feature:str="resid_post",
 ) -> pd.DataFrame: # a row a pair of runs: methods, seeds, linear CKA of the feature over all pairs of the table
-    "CKA between the last weights of runs: of two methods with the same seed, and of one method with the next seed."
-    ends = {}
+    "CKA between the last weights of runs: of two methods with the same seed, and of one method with the next seed, after the last the first."
+    seeds, ends = sorted({c.seed for c in configs}), {}
+    following = dict(zip(seeds, seeds[1:] + seeds[:1]*(len(seeds) > 2)))
     for c in configs:
         if not is_done(Path(store)/c.hash): continue
         run = load_run(Path(store)/c.hash)
@@ -420,7 +421,7 @@ def ends_alike(
         with torch.no_grad(): ends[c.method, c.seed] = run.model.features(pairs, feature)[feature]
     rows = []
     for (a, s), (b, t) in itertools.product(ends, ends):
-        if a < b and s == t or a == b and t == s+1:
+        if a < b and s == t or a == b and t == following.get(s):
             rows.append(dict(method_a=a, seed_a=s, method_b=b, seed_b=t, feature=feature, cka=cka(ends[a, s], ends[b, t])))
     return pd.DataFrame(rows, columns=["method_a", "seed_a", "method_b", "seed_b", "feature", "cka"])
 
@@ -556,23 +557,23 @@ def _noise_rule(): # our strength comes from noise_sizes, which knows nothing of
 # %% ../nbs/12_sweep.ipynb #54dd64b5
 PRESETS = {
     "tiny": (_tiny, "six runs of a second, to see that a sweep works"),
-    "three_methods_p113": (_three_methods_p113, "C7, C8, C9, C13, C14: the paper's setting, eight paired seeds"),
-    "laws_p59": (_laws_p59, "C8, C9, C13, C14: which laws when, rewarded, suppressed, delayed; eight paired seeds"),
+    "three_methods_p113": (_three_methods_p113, "C7, C8, C9, C10, C13, C14: the paper's setting, eight paired seeds"),
+    "laws_p59": (_laws_p59, "C7, C8, C9, C13, C14: which laws when, rewarded, suppressed, delayed; eight paired seeds"),
     "laws_other_tasks": (_laws_other_tasks, "laws of tasks without commutativity, and of a table with no other law"),
-    "measures_p59": (_measures_p59, "C1, C2, C11: every measure along training, eight paired seeds"),
+    "measures_p59": (_measures_p59, "C1, C2, C5, C10, C11: every measure along training, eight paired seeds"),
     "measures_p113": (_measures_p113, "C2, C11: every measure along training at the paper's setting, one seed"),
-    "prediction": (_prediction, "C5, C11, C12: small runs of which many never grok within their budget"),
+    "prediction": (_prediction, "C12: small runs of which many never grok within their budget"),
     "mnist_settings": (_mnist_settings, "MNIST: initial scale and weight decay, on a seed of its own"),
     "mnist_unit": (_mnist_unit, "C4, C6 on images of length 1, where the bound has the best chance to say something"),
     "noise_map_p59": (_noise_map_p59, "36_sensitivity: adaptive noise over lambda1 and lambda2"),
     "noise_sizes": (_noise_sizes, "36_sensitivity: strength of the noise against the size of the operation and of the network"),
     "noise_conditions_p59": (_noise_conditions_p59, "36_sensitivity: share of training pairs, weight decay, position of the noise"),
     "noise_rule": (_noise_rule, "36_sensitivity: our strength of the noise, on values of p that it was not made from"),
-    "baselines_p59": (_baselines_p59, "35_baselines: every rival at its tuned strength, five seeds, eight for the paper's methods"),
+    "baselines_p59": (_baselines_p59, "35_baselines: every rival at its tuned strength, five seeds, eight for plain training and the paper's methods"),
     "tuning_p59": (_tuning_p59, "35_baselines: the strength of every rival, on seeds that are not reported"),
     "baselines_p113": (_baselines_p113, "35_baselines: plain training at its best weight decay in the paper's setting, eight seeds"),
     "tuning_p113": (_tuning_p113, "35_baselines: that weight decay, on seeds that are not reported"),
-    "mnist_methods": (_mnist_methods, "C1, C2, C3, C4, C7, C11 on MNIST: standard and noise, eight paired seeds"),
+    "mnist_methods": (_mnist_methods, "C1, C2, C3, C4, C6, C7, C11 on MNIST: standard and noise, eight paired seeds"),
 }
 
 SPARSE = {name: 100 for name in ("tuning_p59", "tuning_p113", "baselines_p59", "noise_map_p59", "noise_sizes", "noise_conditions_p59",

@@ -57,11 +57,17 @@ def _evenly(x:np.ndarray, most:int) -> np.ndarray: # indices of rows about evenl
 
 def _logistic(x, low, slope, change, middle, width): return low + slope*(x-middle) + change*special.expit((x-middle)/width)
 
+def _logistic_gradient(x, low, slope, change, middle, width): # (n, 5)
+    z = (x-middle)/width
+    s = special.expit(z)
+    steep = change*s*(1-s)/width
+    return np.stack([np.ones_like(x), x-middle, s, -slope-steep, -steep*z], 1)
+
 def _fit(x:np.ndarray, y:np.ndarray, at:int): # parameters of the logistic on a drift, begun at the change of level
     span, before, after = x[-1]-x[0], y[:at].mean(), y[at:].mean()
     best = None
     for width in (.005, .03, .12):
-        try: p, _ = optimize.curve_fit(_logistic, x, y, [before, 0., after-before, x[at], width*span], maxfev=2000,
+        try: p, _ = optimize.curve_fit(_logistic, x, y, [before, 0., after-before, x[at], width*span], jac=_logistic_gradient, maxfev=2000,
             bounds=([-np.inf, -np.inf, -np.inf, x[0], 1e-4*span], [np.inf, np.inf, np.inf, x[-1], .3*span]))
         except (RuntimeError, ValueError): continue
         error = ((_logistic(x, *p)-y)**2).sum()

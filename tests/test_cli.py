@@ -68,5 +68,5 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path):
 def test_demo_prints_its_table_and_saves_its_figure(tmp_path):
     code, out, err = finish(grok_nb("demo", "--steps", 60, "--quiet", "--out", tmp_path / "figures" / "demo.png"))
     assert code == 0, err
-    assert all(word in out for word in ("standard", "noise", "abelian", "95 % test", "one seed"))
+    assert all(word in out for word in ("standard", "our_noise", "abelian", "95 % test", "one seed"))
     assert (tmp_path / "figures" / "demo.png").read_bytes()[:4] == b"\x89PNG"
