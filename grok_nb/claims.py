@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SEEDS', 'CLAIMS', 'PAGES', 'TURNS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'ENDS', 'RULES',
            'Verdict', 'judge', 'both', 'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps',
-           'median_steps', 'condition', 'standings', 'speed_text', 'claim_c1', 'claim_c2', 'claim_c3', 'claim_c4',
-           'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'ends_apart', 'claim_c11', 'forecast_problem',
-           'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims', 'claim_text',
-           'claims_text']
+           'median_steps', 'condition', 'standings', 'speed_text', 'turns', 'claim_c1', 'claim_c2', 'claim_c3',
+           'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'ends_apart', 'claim_c11',
+           'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims',
+           'show_claims', 'claim_text', 'claims_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -202,13 +202,19 @@ TURNS = { # sweep -> how its task is called, its PMI and PE, and the kinds of bo
     "measures_p59": ("add", "pmi/embed:resid_post", "pe/resid_post", ("", "@alpha0.5", "@alpha2", "@test")),
     "mnist_methods": ("MNIST", "pmi/act1:act2", "pe/act2", ("",))}
 
-@cache
-def _turns(name:str) -> dict: # measure -> its turn over that of test accuracy, an entry a run of standard training; nan: no turn
+def turns(
+    table:Table,
+    name:str, # of its sweep, one of `TURNS`
+) -> pd.DataFrame: # a row a run of standard training and measure: hash, measure, ratio (nan: it does not turn)
+    "The turn of each measure that C1 and C11 speak of, over that of test accuracy; it ships with the table, since finding it takes time."
     _, pmi, pe, kinds = TURNS[name]
-    runs = _runs(name, method="standard")
-    if not runs: return {}
-    table = lags(runs, ["norm/l2", "pmi/logits:label", *(m+kind for m in (pmi, pe) for kind in kinds)])
-    return {m: part["ratio"].to_numpy() for m,part in table.groupby("measure")}
+    runs = table.runs(method="standard")
+    found = lags(runs, ["norm/l2", "pmi/logits:label", *(m+kind for m in (pmi, pe) for kind in kinds)])
+    return found.assign(hash=[runs[i]["hash"].iloc[0] for i in found["run"]])[["hash", "measure", "ratio"]]
+
+def _turns(name:str) -> dict: # measure -> ratios, an entry a run
+    table = _get(name)
+    return {} if table is None else {m: part.set_index("hash")["ratio"] for m,part in table.extras["turns"].groupby("measure")}
 
 def _runs(name:str, **where) -> list:
     table = _get(name)
@@ -324,7 +330,8 @@ def claim_c11() -> list:
     "C11: distance of a measure's turn from that of test accuracy, |log ratio|; near means within a factor 1.25, and PMI' is farther off than PMI."
     out = []
     for name,(task, pmi, pe, kinds) in TURNS.items():
-        off = lambda m: np.array([abs(math.log(r)) if r == r else math.inf for r in _turns(name).get(m, [])])
+        ratios = _turns(name)
+        off = lambda m: np.log(ratios[m]).abs().fillna(math.inf) if m in ratios else pd.Series(dtype=float)
         says = lambda m: f"{task}, standard: |log| of the turn of {m} over that of test accuracy"
         out += [judge(says(m+kind), off(m+kind), below=math.log(1.25)) for m in (pmi, pe) for kind in kinds]
         out.append(judge(says("norm/l2"), off("norm/l2"), above=math.log(1.25)))
@@ -366,8 +373,11 @@ def forecasts(
     "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
     table = table or _get("prediction")
     if table is None: return pd.DataFrame()
-    few = list(dict.fromkeys([*PLAIN, *PERTURBED, *(m for k in only or () for m in SETS.get(k, ()))])) # reading them takes time
-    X, y, groups, lead, left = forecast_problem(table, None if only is None or "everything" in only else few)
+    few = None
+    if only is not None and "everything" not in only: # all columns of all runs take time
+        few = list(dict.fromkeys([*PLAIN, *PERTURBED, *(m for k in only for m in SETS.get(k, ()))]))
+        table = replace(table, history=table.history[["hash", "step", "train/acc", "test/acc", *few]])
+    X, y, groups, lead, left = forecast_problem(table, few)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
@@ -437,7 +447,7 @@ def claims(
     "Every claim, its statistics over seeds, and its verdict."
     names = list(RULES) if only is None else [only] if isinstance(only, str) else list(only)
     if unknown := [o for o in names if o not in RULES]: raise GrokError(f"no claim {unknown[0]!r}; there are {', '.join(RULES)}")
-    for kept in (_get, _turns): kept.cache_clear()
+    _get.cache_clear()
     rows = []
     for name in names:
         parts = RULES[name]()

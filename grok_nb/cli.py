@@ -11,14 +11,11 @@ import argparse, json, sys, time
 from pathlib import Path
 
 import joblib
-import matplotlib
 import pandas as pd
 
-from .claims import claims, show_claims
-from .explore import page, slides
+from .claims import TURNS, claims, show_claims, turns
 from .files import write_atomic
 from .groups import GrokError
-from .plot import plot_methods, plot_run
 from .sweep import PRESETS, SPARSE, Table, ends_alike, environments, join, preset, results, ship, status, sweep
 from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
@@ -67,6 +64,12 @@ def show_table(table:pd.DataFrame) -> str:
     return text.rename(columns={"fit": "99 % train", **names}).to_string()
 
 # %% ../nbs/16_cli.ipynb #bf82077a
+def _plots(): # figures and widgets take a while to import, and most commands draw nothing
+    import matplotlib
+    matplotlib.use("Agg")
+    from grok_nb import plot
+    return plot
+
 def demo(args):
     "Three methods on a small task, side by side: a table and a figure."
     configs, start = demo_configs(args.seed, **({"steps": args.steps} if args.steps else {})), time.monotonic()
@@ -79,7 +82,7 @@ def demo(args):
     title = f"(a + b) mod {c.p}: the training set is known early, the rest late. One seed ({c.seed})."
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    plot_methods(histories, title, c.hold).savefig(out, dpi=150)
+    _plots().plot_methods(histories, title, c.hold).savefig(out, dpi=150)
     print(f"Figure: {out} ({time.monotonic()-start:.0f} s in all)")
 
 # %% ../nbs/16_cli.ipynb #f584432b
@@ -111,7 +114,7 @@ def run(args):
     done = fit(config, out=args.out, device=args.device, quiet=args.quiet)
     levels = levels_of(config)
     print(show_table(compare({config.method: done.history}, config.hold, levels).drop(columns="speed-up")))
-    figure = plot_run(done.history, config.method, hold=config.hold, levels=levels).figure
+    figure = _plots().plot_run(done.history, config.method, hold=config.hold, levels=levels).figure
     figure.savefig(Path(args.out)/"figure.png", dpi=150, bbox_inches="tight")
     print(f"{done.status}; files in {args.out}")
     return 0 if done.status == "done" else 1
@@ -141,6 +144,7 @@ def ship_more(
     if name.startswith("measures"): table.extras = {"cka": ends_alike(store, list(table.configs.values()))}
     old = results(name, folder) if name in results(folder=folder) else table
     table, where = join(old, table, order), [o for o in old.about.get("environments", []) if o not in where] + where
+    if name in TURNS: table.extras["turns"] = turns(table, name)
     ship(table, name, folder, SPARSE.get(name, 1), where, table.extras)
 
 def do_status(args):
@@ -155,6 +159,8 @@ def do_claims(args):
 # %% ../nbs/16_cli.ipynb #3f1c7a21
 def do_page(args):
     "A run as one HTML file: its answers, laws, spectrum and embedding, slide by slide."
+    from grok_nb.explore import page, slides # late, as in `_plots`
+
     film, out = slides(args.run), Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page(film).encode())
@@ -213,7 +219,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv:list=None) -> int:
     "The program; errors of the user are one line and exit code 2."
     args = parser().parse_args(argv)
-    matplotlib.use("Agg")
     try: return args.do(args) or 0
     except (GrokError, OSError) as e: # a full disk, a folder that may not be written to
         print(f"grok_nb {args.command}: {e}", file=sys.stderr)

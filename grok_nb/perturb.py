@@ -8,6 +8,7 @@ __all__ = ['OUR_NOISE', 'METHODS', 'Method', 'Noise', 'OurNoise', 'FixedNoise', 
 
 # %% ../nbs/03_perturb.ipynb #b7d65ffb
 import inspect
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -214,6 +215,10 @@ METHODS = {"standard": Method, "noise": Noise, "our_noise": OurNoise, "fixed_noi
     "suppress": Suppress, "translation": Translation}
 
 # %% ../nbs/03_perturb.ipynb #7c823471
+@cache # a signature takes longer than all else here, and a table has hundreds of configs
+def _arguments(method:type) -> list: # names
+    return list(inspect.signature(method).parameters)
+
 def make_methods(
     name:str, # names joined by "+"
     args:dict=None, # arguments, each for the method that has it
@@ -224,7 +229,7 @@ def make_methods(
         raise GrokError(f"unknown method {unknown[0]!r}; known: {', '.join(METHODS)}, or several joined by '+'")
     if len(adding := [o for o in names if METHODS[o].inputs is not Method.inputs]) > 1:
         raise GrokError(f"method {name!r}: {' and '.join(adding)} both add inputs of their own; only one of a run's methods can")
-    known = {o: [k for k in inspect.signature(METHODS[o]).parameters] for o in names}
+    known = {o: _arguments(METHODS[o]) for o in names}
     if stray := set(args) - {k for ks in known.values() for k in ks}:
         takes = "; ".join(f"{o} takes {', '.join(ks) or 'no arguments'}" for o,ks in known.items())
         raise GrokError(f"method {name!r} does not take {', '.join(sorted(stray))}; {takes}")

@@ -163,8 +163,10 @@ class Table:
         **where # as for `select`
     ) -> list: # of histories, a DataFrame a run, in the order of the summary
         "The histories of the runs that have these values."
-        parts, known = dict(tuple(self.history.groupby("hash", sort=False))), self.history.notna().groupby(self.history["hash"]).any()
-        return [parts[h].loc[:, known.loc[h]].reset_index(drop=True) for h in self.select(**where)["hash"] if h in parts]
+        wanted = self.select(**where)["hash"]
+        rows = self.history[self.history["hash"].isin(wanted)]
+        parts, known = dict(tuple(rows.groupby("hash", sort=False))), rows.notna().groupby(rows["hash"]).any()
+        return [parts[h].loc[:, known.loc[h]].reset_index(drop=True) for h in wanted if h in parts]
 
 def config_columns(
     configs:dict, # hash -> `RunConfig`

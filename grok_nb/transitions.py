@@ -133,7 +133,10 @@ def cross_lag(
     shifts = range(-min(most, len(a)//2), min(most, len(a)//2)+1)
     def score(k):
         x, y = (a[:len(a)-k], b[k:]) if k >= 0 else (a[-k:], b[:len(b)+k])
-        return abs(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() and y.std() else 0.
+        if len(x) < 3: return 0.
+        x, y = x-x.mean(), y-y.mean()
+        size = math.sqrt((x @ x)*(y @ y))
+        return abs(x @ y)/size if size else 0.
     return max(shifts, key=lambda k: (score(k), -abs(k)))
 
 # %% ../nbs/11_transitions.ipynb #080e95d9
