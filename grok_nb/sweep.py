@@ -486,13 +486,13 @@ RIVALS = { # method -> the strengths among which its own seeds choose; a field o
     "abelian": [{}, dict(coefficient=10.), dict(coefficient=1000.)],
     "l1": [dict(strength=o) for o in (1e-6, 1e-5, 1e-4, 3e-4, 1e-3)],
     "dropout": [dict(drop=o) for o in (.05, .1, .3, .5, .7)],
-    "label_smoothing": [dict(smoothing=o) for o in (.01, .03, .1, .3)],
+    "label_smoothing": [dict(smoothing=o) for o in (.01, .03, .1, .3, .5, .7)],
     "input_gradient": [dict(strength=o) for o in (1e-6, 1e-5, 1e-4, 1e-3)],
     "adversarial": [dict(sigma=o) for o in (.003, .01, .03, .1)],
     "mirrored": [{}],
-    "grokfast": [dict(amplify=o) for o in (1., 2., 5., 10.)],
+    "grokfast": [dict(amplify=o) for o in (1., 2., 5., 10., 20., 40.)],
     "grokfast_ma": [dict(amplify=o) for o in (2., 5.)],
-    "stablemax": [{}, dict(weight_decay=0.), dict(weight_decay=3.)], # these two were proposed for training without weight decay
+    "stablemax": [{}, *(dict(weight_decay=o) for o in (0., 3., 5., 8.))], # these two were proposed for training without weight decay
     "orthogonal": [{}, dict(weight_decay=0.), dict(weight_decay=.1)],
 }
 
