@@ -2,6 +2,7 @@
 
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'grok_nb'},
   'syms': { 'grok_nb.claims': { 'grok_nb.claims.Verdict': ('claims.html#verdict', 'grok_nb/claims.py'),
+                                'grok_nb.claims._against_tuned': ('claims.html#_against_tuned', 'grok_nb/claims.py'),
                                 'grok_nb.claims._get': ('claims.html#_get', 'grok_nb/claims.py'),
                                 'grok_nb.claims._late': ('claims.html#_late', 'grok_nb/claims.py'),
                                 'grok_nb.claims._mnist_rows': ('claims.html#_mnist_rows', 'grok_nb/claims.py'),

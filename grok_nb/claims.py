@@ -45,9 +45,8 @@ def judge(
     values, # (n,) one a seed; those that are not finite count as missing
     above:float=None, # holds if the whole interval is above this ...
     below:float=None, # ... or below this
-    need:int=None, # seeds that a verdict needs; `SEEDS` if not given
 ) -> Verdict:
-    "The median over seeds with its bootstrap interval, and the verdict."
+    "The median over seeds with its bootstrap interval, and the verdict: the interval on one side, and a sign test over seeds with p < 0.05 (of eight, all eight)."
     if (above is None) == (below is None): raise GrokError("give one threshold: above or below")
     check_numbers(threshold=below if above is None else above)
     x, = same_length(values=values)
@@ -56,17 +55,19 @@ def judge(
     else: # runs that never got there are infinite, and order statistics need no arithmetic
         k = int(stats.binom.ppf(.025, len(x), .5))
         value, low, high = float(np.median(x)), *(float(np.sort(x)[i]) for i in (max(k-1, 0), min(len(x)-k, len(x)-1)))
-    if len(x) < (need or SEEDS): word = "undecided" if len(x) else "not run"
-    elif above is not None: word = "holds" if low > above else "does not hold" if high < above else "undecided"
-    else: word = "holds" if high < below else "does not hold" if low > below else "undecided"
+    side = x > above if above is not None else x < below
+    holds, fails = (low > above, high < above) if above is not None else (high < below, low > below)
+    agree = lambda seeds: 2*seeds.sum() > len(x) and stats.binomtest(int(seeds.sum()), len(x)).pvalue < .05
+    if len(x) < SEEDS: word = "undecided" if len(x) else "not run"
+    else: word = "holds" if holds and agree(side) else "does not hold" if fails and agree(~side) else "undecided"
     return Verdict(statistic, value, low, high, len(x), word)
 
 def both(*parts) -> str: # of `Verdict`
     "The verdict of a claim with several parts."
     words = {p.verdict for p in parts}
     if len(words) == 1: return words.pop()
-    if words & {"not run", "undecided"}: return "undecided"
-    return "holds in part"
+    if {"holds", "does not hold"} <= words: return "holds in part"
+    return "undecided"
 
 # %% ../nbs/13_claims.ipynb #7fa2935a
 def held_after_fit(
@@ -146,7 +147,6 @@ def standings(
     label, # function from a `RunConfig` to the name of its condition
     than:str, # the condition that others are compared with
     level:str="test95", # a column of the summary
-    need:int=None, # paired seeds that a word needs; `SEEDS` if not given
 ) -> pd.DataFrame: # a row a condition, fastest first
     "How often and when runs of each condition reach a level, and how fast against one condition, seed by seed."
     s = table.summary.assign(condition=[label(table.configs[h]) for h in table.summary["hash"]])
@@ -157,7 +157,7 @@ def standings(
         there = part[level].notna()
         share = stats.binomtest(int(there.sum()), len(part)).proportion_ci(method="wilson")
         with np.errstate(invalid="ignore"): speed = when(than)/when(name)
-        v = judge("", speed.dropna(), above=1, need=need)
+        v = judge("", speed.dropna(), above=1)
         word = {"holds": "faster", "does not hold": "slower", "not run": "undecided"}.get(v.verdict, v.verdict) if name != than else ""
         rows.append(dict(condition=name, runs=len(part), there=int(there.sum()), share_low=share.low, share_high=share.high, fit=part["fit"].median(),
             steps=median_steps(part[level].fillna(part["steps"]), there), speed=v.value, low=v.low, high=v.high, pairs=v.n, says=word))
@@ -230,13 +230,20 @@ def _ratio(name:str, slow:str, fast:str, level="test95", **where) -> list: # pai
     with np.errstate(invalid="ignore"): return (steps[slow]/steps[fast]).tolist()
 
 # %% ../nbs/13_claims.ipynb #89eb8f2f
+def _against_tuned(method:str) -> list: # ratios of steps, plain training at its best weight decay over a method, a seed each
+    tuned, others = _get("baselines_p113"), _get("three_methods_p113")
+    if tuned is None or others is None: return []
+    steps = [t.select(method=m).set_index("seed")["test95"].fillna(math.inf) for t,m in ((tuned, "standard"), (others, method))]
+    return (steps[0]/steps[1]).dropna().tolist()
+
 def claim_c1() -> list:
     "C1: lag of test accuracy to train accuracy, and of the norm to test accuracy."
     out = []
     for name,task in (("measures_p59", "add"), ("mnist_methods", "MNIST")):
         runs = _runs(name, method="standard")
         out.append(judge(f"{task}: steps to 95 % of the late test accuracy over steps to 99 % train accuracy", [late_rise(h)["delay"] for h in runs], above=2))
-        out.append(judge(f"{task}: turn of the l2 norm over turn of test accuracy", _turns(name).get("norm/l2", []), below=1))
+        ratio = _turns(name).get("norm/l2", pd.Series(dtype=float)).fillna(math.inf) # a norm that does not turn within the run does not turn before
+        out.append(judge(f"{task}: turn of the l2 norm over turn of test accuracy", ratio, below=1))
     return out
 
 def claim_c2() -> list:
@@ -266,7 +273,7 @@ def claim_c4(norm="l2") -> list:
 
 # %% ../nbs/13_claims.ipynb #b5aee0cd
 def claim_c5() -> list:
-    "C5: error of the paper's curve over that of a logistic, fitted on each half of the seeds and scored on the other."
+    "C5: error of the paper's curve over that of a logistic, fitted on all seeds but one and scored on that one."
     runs, ratios = _runs("measures_p59", method="standard"), []
     for i,h in enumerate(runs):
         others = pd.concat([o for j,o in enumerate(runs) if j != i]) if len(runs) > 1 else None
@@ -279,7 +286,8 @@ def claim_c5() -> list:
 def claim_c7() -> list:
     "C7: steps of standard training over steps under noise."
     return [judge("add, p = 113: steps to 95 % test, standard over noise", _ratio("three_methods_p113", "standard", "noise"), above=1),
-        judge("add, p = 59: the same", _ratio("laws_p59", "standard", "noise", **PLAIN_P59), above=1),
+        judge("add, p = 113: the same with the best weight decay for standard", _against_tuned("noise"), above=1),
+        judge("add, p = 59: steps to 95 % test, standard over noise", _ratio("laws_p59", "standard", "noise", **PLAIN_P59), above=1),
         *(judge(f"MNIST: steps to {o} % test, standard over noise", _ratio("mnist_methods", "standard", "noise", f"test{o}"), above=1) for o in (80, 85))]
 
 def claim_c8() -> list:
@@ -287,14 +295,15 @@ def claim_c8() -> list:
     out = []
     for p,where in (("p = 113", dict(name="three_methods_p113")), ("p = 59", dict(name="laws_p59", **PLAIN_P59))):
         standard, noise = ([times(h) for h in _runs(method=m, **where)] for m in ("standard", "noise"))
-        out += [judge(f"{p}, standard: step of the law on training pairs over step of 95 % test", [t["law"]/t["test"] for t in standard], above=.95),
+        out += [judge(f"{p}, standard: step of the law on training pairs over step of 95 % test, both held for 200", [t["law"]/t["test"] for t in standard], above=.95),
             judge(f"{p}, noise: step of the law over step of the fit", [t["law"]/t["fit"] for t in noise], below=1.5)]
     return out
 
 def claim_c9() -> list:
     "C9: steps under noise over steps with the abelian penalty."
     return [judge("add, p = 113: steps to 95 % test, noise over abelian penalty", _ratio("three_methods_p113", "noise", "abelian"), above=1),
-        judge("add, p = 59: the same", _ratio("laws_p59", "noise", "abelian", **PLAIN_P59), above=1)]
+        judge("add, p = 59: the same", _ratio("laws_p59", "noise", "abelian", **PLAIN_P59), above=1),
+        judge("add, p = 113: standard with the best weight decay over abelian penalty", _against_tuned("abelian"), above=1)]
 
 def _late(history:pd.DataFrame, measure:str) -> np.ndarray: # values in the last third of the run
     return history[measure][history["step"] > history["step"].max()*2/3].to_numpy()
@@ -366,29 +375,20 @@ def forecast_problem(
 
 # %% ../nbs/13_claims.ipynb #f6c821a1
 def forecasts(
-    table:Table=None, # of `grok_nb sweep prediction`; what ships if not given
-    only=None, # names of sets of numbers; all if not given
-    in_time:bool=True, # also the concordance, which takes the longest
+    table:Table, # of `grok_nb sweep prediction`
 ) -> pd.DataFrame: # a row a set of numbers
-    "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration."
-    table = table or _get("prediction")
-    if table is None: return pd.DataFrame()
-    few = None
-    if only is not None and "everything" not in only: # all columns of all runs take time
-        few = list(dict.fromkeys([*PLAIN, *PERTURBED, *(m for k in only for m in SETS.get(k, ()))]))
-        table = replace(table, history=table.history[["hash", "step", "train/acc", "test/acc", *few]])
-    X, y, groups, lead, left = forecast_problem(table, few)
+    "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration. It ships with the table."
+    X, y, groups, lead, left = forecast_problem(table)
     columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
     known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
     base = held_out(X[plain], y, groups)
     sets = {k: columns(ms) for k,ms in SETS.items()} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
         "configuration, norm, loss": plain, "those and MID, ED": plain + columns(PERTURBED), "everything": list(X)}
-    if only is not None: sets = {k: sets[k] for k in only}
     rows = []
     for name,cols in sets.items():
         p = held_out(X[cols], y, groups)
         auc, gain, (caught, steps, alarms) = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)
-        order = concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1)) if in_time else math.nan
+        order = concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1))
         rows.append({"from": name, **dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)), "concordance": order,
             "caught": caught, "lead": steps, "false_alarms": alarms, "brier": float(np.mean((p-y)**2)), "runs": len(y), "grok": int(y.sum())})
     return pd.DataFrame(rows)
@@ -410,9 +410,9 @@ ENDS = 20 # runs of each end, grokked or not, that a verdict on a forecast needs
 
 def claim_c12() -> list:
     "C12: the AUC of MID and ED, and what they add."
-    rows = forecasts(only=["MID", "ED", "those and MID, ED"], in_time=False)
-    if not len(rows): return [judge("AUC gain of MID and ED over configuration, norm and loss", [], above=0)]
-    rows = rows.set_index("from")
+    table = _get("prediction")
+    if table is None: return [judge("AUC gain of MID and ED over configuration, norm and loss", [], above=0)]
+    rows = table.extras["forecasts"].set_index("from")
     few = min(rows["grok"].iloc[0], rows["runs"].iloc[0]-rows["grok"].iloc[0]) < ENDS
     word = lambda low, high, holds, fails: "undecided" if few else "holds" if low > holds else "does not hold" if high < fails else "undecided"
     kinds = f"{rows['grok'].iloc[0]:.0f} of the runs grok"
@@ -435,7 +435,7 @@ def claim_c13() -> list:
 def claim_c14() -> list:
     "C14: when commutativity on unmirrored training pairs holds, against test accuracy."
     at = [[times(h) for h in _runs(method="standard", **where)] for where in (dict(name="three_methods_p113"), dict(name="laws_p59", **PLAIN_P59))]
-    return [judge(f"{p}, standard: step of the law on unmirrored training pairs over step of 95 % test", [t["law, unmirrored"]/t["test"] for t in ts], below=1)
+    return [judge(f"{p}, standard: step of the law on unmirrored training pairs over step of 95 % test, both held for 200", [t["law, unmirrored"]/t["test"] for t in ts], below=1)
         for p,ts in zip(("p = 113", "p = 59"), at)]
 
 RULES = {"C1": claim_c1, "C2": claim_c2, "C3": claim_c3, "C4": claim_c4, "C5": claim_c5, "C6": lambda: claim_c4("l1"), "C7": claim_c7, "C8": claim_c8,

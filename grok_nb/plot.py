@@ -101,13 +101,15 @@ def plot_seeds(
     label:str=None, # in the legend; `method` if not given
     linestyle:str="-", # of the median: for a second setting of the same method
 ) -> Axes:
-    "Every seed thin, the median thick, the middle half as a band."
+    "Every seed thin, the median thick, the middle half as a band; in both a run that has ended stays at its last value."
     ax = tidy_axes(ax or plt.subplots(figsize=(6, 3.2))[1], measure)
     if not len(histories): raise GrokError("no histories to draw")
     colour, last = method_colour(method), max(h["step"].max() for h in histories)
     steps = np.geomspace(max(1, min(h["step"][h["step"] > 0].min() for h in histories)), last, 300)
+    histories = [h for h in histories if h[measure].notna().sum() > 1] # one value is no curve
+    if not histories: raise GrokError(f"no history has two values of {measure!r}")
     curves = np.array([on_grid(h, measure, steps) for h in histories])
-    ax.plot(steps, curves.T, color=colour, lw=.6, alpha=.45)
+    for h,curve in zip(histories, curves): ax.plot(*(o[steps <= h["step"].max()] for o in (steps, curve)), color=colour, lw=.6, alpha=.45)
     low, median, high = np.quantile(curves, (.25, .5, .75), axis=0)
     ax.plot(steps, median, linestyle, color=colour, lw=2.2, label=f"{label or method} (n={len(curves)})")
     ax.fill_between(steps, low, high, color=colour, alpha=.15, lw=0)

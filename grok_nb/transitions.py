@@ -102,6 +102,7 @@ def transition(
     score = gain/(penalty*max(own, 1e-8)*(1+rho)/(1-rho))
     if score <= 1 or fitted is None: return NO_TURN._replace(score=score)
     low, slope, change, middle, width = fitted[1]
+    if not 1e-3 < (middle-x[0])/(x[-1]-x[0]) < 1-1e-3: return NO_TURN._replace(score=score) # not within these rows: it is begun before or ends after
     if abs(change) < 2*own**.5: return NO_TURN._replace(score=score) # the drift explains it
     place = np.exp if log else lambda o: o
     reach = math.log(9)*width
