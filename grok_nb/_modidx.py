@@ -375,6 +375,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'grok_nb.sweep._noise_map_p59': ('sweep.html#_noise_map_p59', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._noise_rule': ('sweep.html#_noise_rule', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._noise_sizes': ('sweep.html#_noise_sizes', 'grok_nb/sweep.py'),
+                               'grok_nb.sweep._orders_p59': ('sweep.html#_orders_p59', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._prediction': ('sweep.html#_prediction', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._read_run': ('sweep.html#_read_run', 'grok_nb/sweep.py'),
                                'grok_nb.sweep._rival': ('sweep.html#_rival', 'grok_nb/sweep.py'),

@@ -468,6 +468,9 @@ def _watch(every:int, rarely:int):
 
 def _measures_p59(): return grid(seed=range(8), method=["standard", "noise"], probes=_watch(50, 50), **SMALL | dict(steps=6000))
 
+def _orders_p59(): # the runs of standard training of measures_p59 once more, for what is read on test inputs at other orders
+    return grid(seed=range(8), probes=tuple({"name": "information", "every": 50, "alpha": o, "side": "test", "draws": 1} for o in (.5, 2)), **SMALL | dict(steps=6000))
+
 def _measures_p113(): return grid(method=["standard", "noise"], probes=_watch(200, 1000) + ({"name": "law", "every": 500},))
 
 def _prediction():
@@ -563,6 +566,7 @@ PRESETS = {
     "laws_p59": (_laws_p59, "C7, C8, C9, C13, C14: which laws when, rewarded, suppressed, delayed; eight paired seeds"),
     "laws_other_tasks": (_laws_other_tasks, "laws of tasks without commutativity, and of a table with no other law"),
     "measures_p59": (_measures_p59, "C1, C2, C5, C10, C11: every measure along training, eight paired seeds"),
+    "orders_p59": (_orders_p59, "C11: perturbed entropy and information of other orders on test inputs, eight seeds"),
     "measures_p113": (_measures_p113, "C2, C11: every measure along training at the paper's setting, one seed"),
     "prediction": (_prediction, "C12: small runs of which many never grok within their budget"),
     "mnist_settings": (_mnist_settings, "MNIST: initial scale and weight decay, on a seed of its own"),
