@@ -37,6 +37,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'grok_nb.claims.median_steps': ('claims.html#median_steps', 'grok_nb/claims.py'),
                                 'grok_nb.claims.paired_steps': ('claims.html#paired_steps', 'grok_nb/claims.py'),
                                 'grok_nb.claims.plateau': ('claims.html#plateau', 'grok_nb/claims.py'),
+                                'grok_nb.claims.rise_errors': ('claims.html#rise_errors', 'grok_nb/claims.py'),
                                 'grok_nb.claims.show_claims': ('claims.html#show_claims', 'grok_nb/claims.py'),
                                 'grok_nb.claims.speed_text': ('claims.html#speed_text', 'grok_nb/claims.py'),
                                 'grok_nb.claims.standings': ('claims.html#standings', 'grok_nb/claims.py'),

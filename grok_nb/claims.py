@@ -6,9 +6,9 @@
 __all__ = ['SEEDS', 'CLAIMS', 'PAGES', 'TURNS', 'PLAIN_P59', 'MEASURES_C11', 'PLAIN', 'PERTURBED', 'SETS', 'ENDS', 'RULES',
            'Verdict', 'judge', 'both', 'held_after_fit', 'times', 'late_rise', 'plateau', 'paired_steps',
            'median_steps', 'condition', 'standings', 'speed_text', 'turns', 'claim_c1', 'claim_c2', 'claim_c3',
-           'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'ends_apart', 'claim_c11',
-           'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14', 'claims',
-           'show_claims', 'claim_text', 'claims_text']
+           'claim_c4', 'rise_errors', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'ends_apart',
+           'claim_c11', 'forecast_problem', 'forecasts', 'will_it_grok', 'claim_c12', 'claim_c13', 'claim_c14',
+           'claims', 'show_claims', 'claim_text', 'claims_text']
 
 # %% ../nbs/13_claims.ipynb #d2789ff0
 import math
@@ -273,16 +273,23 @@ def claim_c4(norm="l2") -> list:
         judge(f"MNIST: share of rows at which the {norm} bound says anything", [(h[f"bound/{norm}"] > 0).mean() for h in rows], above=.5)]
 
 # %% ../nbs/13_claims.ipynb #b5aee0cd
-def claim_c5() -> list:
-    "C5: error of the paper's curve over that of a logistic, fitted on all seeds but one and scored on that one."
-    runs, ratios = _runs("measures_p59", method="standard"), []
-    for i,h in enumerate(runs):
-        others = pd.concat([o for j,o in enumerate(runs) if j != i]) if len(runs) > 1 else None
-        if others is None: continue
+def rise_errors(
+    table:Table, # of `grok_nb sweep measures_p59`
+) -> pd.DataFrame: # a row a run of standard training: hash, paper, logistic
+    "Root mean squared error of the paper's curve and of a logistic, fitted on all other seeds; it ships with the table."
+    runs, rows = table.runs(method="standard"), []
+    for i,h in enumerate(runs if len(runs) > 1 else []):
+        others = pd.concat([o for j,o in enumerate(runs) if j != i])
         fit = lambda curve: fit_curve(curve, others["step"].clip(lower=1), others["test/acc"])
         score = lambda curve: np.sqrt(np.mean((curve(np.log10(h["step"].clip(lower=1)), *fit(curve))-h["test/acc"])**2))
-        ratios.append(score(paper_curve)/score(logistic_curve))
-    return [judge("add: error on a seed not fitted, paper's curve over logistic", ratios, below=1)]
+        rows.append(dict(hash=h["hash"].iloc[0], paper=score(paper_curve), logistic=score(logistic_curve)))
+    return pd.DataFrame(rows, columns=["hash", "paper", "logistic"])
+
+def claim_c5() -> list:
+    "C5: error of the paper's curve over that of a logistic, fitted on all seeds but one and scored on that one."
+    table = _get("measures_p59")
+    ratio = [] if table is None else table.extras["rise"]["paper"]/table.extras["rise"]["logistic"]
+    return [judge("add: error on a seed not fitted, paper's curve over logistic", ratio, below=1)]
 
 def claim_c7() -> list:
     "C7: steps of standard training over steps under noise."

@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
-from .claims import TURNS, claims, forecasts, show_claims, turns
+from .claims import TURNS, claims, forecasts, rise_errors, show_claims, turns
 from .files import write_atomic
 from .groups import GrokError
 from .sweep import PRESETS, SPARSE, Table, ends_alike, environments, join, preset, results, ship, status, sweep
@@ -146,6 +146,7 @@ def ship_more(
     table, where = join(old, table, order), [o for o in old.about.get("environments", []) if o not in where] + where
     if name in TURNS: table.extras["turns"] = turns(table, name)
     if name == "prediction": table.extras["forecasts"] = forecasts(table)
+    if name == "measures_p59": table.extras["rise"] = rise_errors(table)
     ship(table, name, folder, SPARSE.get(name, 1), where, table.extras)
 
 def do_status(args):
