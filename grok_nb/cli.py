@@ -16,7 +16,7 @@ import pandas as pd
 from .claims import TURNS, claims, forecasts, rise_errors, show_claims, turns
 from .files import write_atomic
 from .groups import GrokError
-from .sweep import PRESETS, SPARSE, Table, ends_alike, environments, join, preset, results, ship, status, sweep
+from .sweep import PRESETS, SPARSE, UNREAD, Table, ends_alike, environments, join, preset, results, ship, status, sweep
 from .train import LEVELS, RunConfig, fit, len_cores, levels_of, milestones, paper_config
 
 # %% ../nbs/16_cli.ipynb #866b5545
@@ -147,7 +147,7 @@ def ship_more(
     if name in TURNS: table.extras["turns"] = turns(table, name)
     if name == "prediction": table.extras["forecasts"] = forecasts(table)
     if name == "measures_p59": table.extras["rise"] = rise_errors(table)
-    ship(table, name, folder, SPARSE.get(name, 1), where, table.extras)
+    ship(table, name, folder, SPARSE.get(name, 1), UNREAD.get(name), where, table.extras)
 
 def do_status(args):
     "What a store holds and what is left."
