@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
-from .claims import TURNS, claims, forecasts, rise_errors, show_claims, turns
+from .claims import EXTRAS, claims, show_claims
 from .files import write_atomic
 from .groups import GrokError
 from .sweep import PRESETS, SPARSE, UNREAD, Table, ends_alike, environments, join, preset, results, ship, status, sweep
@@ -144,9 +144,7 @@ def ship_more(
     if name.startswith("measures"): table.extras = {"cka": ends_alike(store, list(table.configs.values()))}
     old = results(name, folder) if name in results(folder=folder) else table
     table, where = join(old, table, order), [o for o in old.about.get("environments", []) if o not in where] + where
-    if name in TURNS: table.extras["turns"] = turns(table, name)
-    if name == "prediction": table.extras["forecasts"] = forecasts(table)
-    if name == "measures_p59": table.extras["rise"] = rise_errors(table)
+    for k,found in EXTRAS.get(name, {}).items(): table.extras[k] = found(table)
     ship(table, name, folder, SPARSE.get(name, 1), UNREAD.get(name), where, table.extras)
 
 def do_status(args):

@@ -538,7 +538,6 @@ def _tuning_p113(): return [c for o in DECAYS["standard"] for c in _rival("stand
 def _baselines_p113(): # beside three_methods_p113, which has weight decay 1
     return _rival("standard", tuned(results("tuning_p113"), DECAYS)["standard"], stop_factor=1, frames=0, seed=range(8))
 
-
 # %% ../nbs/12_sweep.ipynb #9c708cf4
 def _noise_map_p59(): # adaptive noise over its two parameters; lambda1 = 1.25 lambda2 is in noise_sizes
     return [c for a in (0., 1.) for b in (.05, .1, .2, .4) for c in grid(method="noise", method_args=dict(lambda1=a, lambda2=b), seed=range(3), **SMALL | dict(steps=6000, stop_factor=1))]
