@@ -82,7 +82,7 @@ def transition(
     after:float=0, # look at steps from here on
     penalty:float=PENALTY,
 ) -> Transition:
-    "Whether a curve turns, when and how sharply; fewer than 12 rows, or a constant, is no turn."
+    "Whether a curve turns, when and how sharply; fewer than 12 rows, a constant, or a midpoint at an end of the rows is no turn."
     check_numbers(after=after, penalty=penalty)
     steps, values = check_curve(steps, values)
     keep = steps >= max(after, 1e-9 if log else 0)
