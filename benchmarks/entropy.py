@@ -10,8 +10,8 @@ import time
 
 import torch
 
-from grok_nb.entropy import check_features_matrix, gram_entropy, matrix_entropy, mutual_information
-from grok_nb.train import torch_threads
+from grok_nb.measures.entropy import check_features_matrix, gram_entropy, matrix_entropy, mutual_information
+from grok_nb.training.fit import torch_threads
 
 
 def features(n, d, seed, decay=0.02):

@@ -29,9 +29,14 @@ import numpy as np
 import torch
 
 from grok_nb.files import arrays_bytes, state_bytes
-from grok_nb.groups import GrokError
-from grok_nb.sweep import read_store, status, sweep
-from grok_nb.train import RunConfig, Training, fit, load_run, same_history
+from grok_nb.errors import GrokError
+from grok_nb.runs.table import read_store
+from grok_nb.runs.sweep import status, sweep
+from grok_nb.training.config import RunConfig
+from grok_nb.training.loop import Training
+from grok_nb.training.fit import fit
+from grok_nb.training.run import load_run
+from grok_nb.training.history import same_history
 
 TINY = RunConfig(p=7, train_frac=.5, d_model=16, d_mlp=32, steps=60, log_every=10, frames=8, stop_factor=0)
 KINDS = [replace(TINY, **o) for o in (

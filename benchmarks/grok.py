@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from grok_nb.cli import demo_configs
-from grok_nb.tasks import make_task
-from grok_nb.train import Training, build_model, torch_threads, train_loop
+from grok_nb.tasks.task import make_task
+from grok_nb.training.loop import Training, build_model, train_loop
+from grok_nb.training.fit import torch_threads
 
 
 def fast(config):

@@ -5,7 +5,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from grok_nb.models import FastTransformer, cross_entropy
+from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.losses import cross_entropy
 
 
 class EncoderLayer(nn.Module):

@@ -5,8 +5,10 @@ import time
 
 import torch
 
-from grok_nb.probes import MEASURES, Probe
-from grok_nb.train import Training, paper_config, torch_threads
+from grok_nb.measures.probes import MEASURES, Probe
+from grok_nb.training.loop import Training
+from grok_nb.training.config import paper_config
+from grok_nb.training.fit import torch_threads
 
 
 def seconds(f, repeats):

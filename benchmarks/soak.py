@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import theilslopes
 
-from grok_nb.sweep import grid, read_store
-from grok_nb.train import fit, load_run
+from grok_nb.runs.sweep import grid
+from grok_nb.runs.table import read_store
+from grok_nb.training.fit import fit
+from grok_nb.training.run import load_run
 
 METHODS = ["standard", "noise", "abelian", "noise+abelian", "grokfast"]
 WATCH = ("norms", {"name": "spectrum", "every": 100})

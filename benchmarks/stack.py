@@ -8,7 +8,9 @@ import argparse
 
 from peers import interleaved
 
-from grok_nb.train import RunConfig, Training, torch_threads
+from grok_nb.training.config import RunConfig
+from grok_nb.training.loop import Training
+from grok_nb.training.fit import torch_threads
 
 
 def advance(trainings, steps):

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from peers import EncoderLayer, addition, interleaved, stepper
 
-from grok_nb.models import FastTransformer
-from grok_nb.train import torch_threads
+from grok_nb.models.transformer import FastTransformer
+from grok_nb.training.fit import torch_threads
 
 
 def lens(python, p):

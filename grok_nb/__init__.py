@@ -1,2 +1,58 @@
-"""Grokking, reproduced and measured."""
+"""Grokking, reproduced and measured.
+
+What most work needs can be had from here: `from grok_nb import fit, sweep, grid, results, claims, explore, RunConfig`.
+Each name is loaded when it is first used, so that `import grok_nb` costs nothing; `dir(grok_nb)` lists them all.
+"""
+from importlib import import_module as _import_module
+
 __version__ = "0.1.0"
+
+_FACE = {
+    "errors": "GrokError",
+    "tasks.groups": "operation operations",
+    "tasks.task": "Task make_task table_task task_names",
+    "models.transformer": "FastTransformer Transformer",
+    "models.zoo": "MLP",
+    "methods.method": "Method",
+    "methods.registry": "METHODS make_methods",
+    "measures.features": "feature_names gaussian hooks observe",
+    "measures.entropy": "gram_entropy matrix_entropy mutual_information",
+    "measures.information": "perturbed_information",
+    "measures.robustness": "gauss_newton_trace input_gradient perturbation_error sharpness weight_norm",
+    "measures.radius": "certified_radius nearest_distance neighbour_probability",
+    "measures.laws": "law_shares law_table logit_distances",
+    "measures.spectra": "cka effective_rank excluded_loss fourier_power gini key_frequencies restricted_loss",
+    "measures.probes": "MEASURES Probe",
+    "training.config": "RunConfig paper_config",
+    "training.history": "first_held milestones predict",
+    "training.run": "Run load_run",
+    "training.fit": "fit",
+    "training.trackers": "log_to tracker",
+    "runs.table": "Table join read_store results",
+    "runs.sweep": "grid status sweep",
+    "analysis.judge": "Verdict judge standings",
+    "analysis.transitions": "Transition lag_table lags transition",
+    "analysis.forecast": "will_it_grok",
+    "analysis.watcher": "Watcher",
+    "claims.claims": "CLAIMS claim_text claims_text",
+    "claims.experiments": "EXPERIMENTS Experiment experiment",
+    "display.plot": "curve_colour label method_colour plot_learned plot_methods plot_run plot_seeds tidy_axes",
+    "display.slides": "Slides slides",
+    "display.page": "page",
+    "display.widgets": "explore live",
+}
+_ROOMS = {name: room for room, names in _FACE.items() for name in names.split()}
+_WINGS = ("analysis", "claims", "display", "measures", "methods", "models", "runs", "tasks", "training")
+__all__ = sorted([*_ROOMS, "claims"])  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in _WINGS:
+        return _import_module(f"{__name__}.{name}")
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; dir({__name__}) lists what it has")
+    return getattr(_import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__():
+    return sorted([*__all__, *_WINGS, "__version__"])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 import grok_nb.claims
-from grok_nb.claims import CLAIMS, claims
-from grok_nb.sweep import SHIPPED, results
+from grok_nb.claims.claims import CLAIMS, claims
+from grok_nb.runs.table import SHIPPED, results
 
 
 def test_the_table_is_there_within_seconds():

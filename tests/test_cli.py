@@ -9,7 +9,8 @@ import time
 import pytest
 
 from grok_nb.files import read_csv
-from grok_nb.train import load_run, same_history
+from grok_nb.training.run import load_run
+from grok_nb.training.history import same_history
 
 TINY = "run --task add --p 11 --train-frac 0.5 --method noise+abelian --steps 1500 --quiet".split()
 SIZES = ["--set", "d_model=16", "--set", "d_mlp=32", "--set", "log_every=50", "--set", "stop_factor=0"]

@@ -2,8 +2,9 @@
 import pytest
 import torch
 
-from grok_nb.models import FastTransformer
-from grok_nb.train import RunConfig, fit
+from grok_nb.models.transformer import FastTransformer
+from grok_nb.training.config import RunConfig
+from grok_nb.training.fit import fit
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

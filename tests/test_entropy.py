@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grok_nb.entropy import matrix_entropy, mutual_information, slow_entropy, slow_mutual_information
+from grok_nb.measures.entropy import matrix_entropy, mutual_information, slow_entropy, slow_mutual_information
 
 SMALL = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -16,10 +16,14 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import websocket_connect
 
-from grok_nb.explore import STYLE, Live, Slides, explore, live, page, ramps, slides
+from grok_nb.display.page import STYLE, page
+from grok_nb.display.widgets import Live, explore, live
+from grok_nb.display.slides import Slides, ramps, slides
 from grok_nb.files import csv_bytes
-from grok_nb.groups import GrokError, cyclic
-from grok_nb.train import fit, paper_config
+from grok_nb.errors import GrokError
+from grok_nb.tasks.groups import cyclic
+from grok_nb.training.fit import fit
+from grok_nb.training.config import paper_config
 
 TINY = dict(p=7, train_frac=0.6, d_model=16, d_mlp=32, lr=3e-3, log_every=20, stop_factor=0)
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

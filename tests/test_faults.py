@@ -15,9 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from faults import KINDS, TINY, attacks, flips, kills  # noqa: E402
 
 from grok_nb.files import load_checkpoint, read_csv, save_checkpoint  # noqa: E402
-from grok_nb.sweep import grid, sweep  # noqa: E402
-from grok_nb.tasks import make_task  # noqa: E402
-from grok_nb.train import Training, environment, fit, load_run, paper_config, same_history, train_loop  # noqa: E402
+from grok_nb.runs.sweep import grid, sweep  # noqa: E402
+from grok_nb.tasks.task import make_task  # noqa: E402
+from grok_nb.training.loop import Training, train_loop  # noqa: E402
+from grok_nb.training.run import environment, load_run  # noqa: E402
+from grok_nb.training.fit import fit
+from grok_nb.training.config import RunConfig, paper_config
+from grok_nb.training.history import same_history  # noqa: E402
 
 forks = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="needs fork and /proc")
 
@@ -82,7 +86,6 @@ def test_a_strangers_files_are_refused():
 
 LONG = """
 import sys
-from grok_nb.train import RunConfig, fit
 config = RunConfig(p=11, train_frac=.5, d_model=16, d_mlp=32, steps=int(sys.argv[2]), log_every=10, frames=5, stop_factor=0)
 run = fit(config, sys.argv[1], quiet=True, callbacks=[lambda t: t.step or print("under way", flush=True)])
 print(run.status, len(run.history))

@@ -17,20 +17,30 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from grok_nb.claims import held_after_fit, judge, late_rise, plateau, times
-from grok_nb.entropy import gram_entropy, matrix_entropy, mutual_information
+from grok_nb.analysis.events import held_after_fit, late_rise, plateau, learning_times
+from grok_nb.analysis.judge import judge, median_interval
+from grok_nb.measures.entropy import gram_entropy, matrix_entropy, mutual_information
 from grok_nb.files import read_csv
-from grok_nb.groups import GrokError, check_table, direct_product, identities, laws, operation
-from grok_nb.laws import law_shares
-from grok_nb.models import MLP
-from grok_nb.perturb import METHODS
-from grok_nb.robustness import certified_radius, gaussian, input_gradient, nearest_distance, perturbation_error, sharpness
-from grok_nb.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
-from grok_nb.sweep import read_store
-from grok_nb.tasks import mnist, read_idx, split_pairs, table_task, task_names
-from grok_nb.train import RunConfig, first_held, fit, load_run, milestones
-from grok_nb.transitions import (at_cut, caught_early, concordance, cross_lag, dmd_residual, fit_curve, lag_table, lags, logistic_curve,
-                                 median_interval, norm_delay, transition)
+from grok_nb.errors import GrokError
+from grok_nb.tasks.groups import check_table, direct_product, identities, laws, operation
+from grok_nb.measures.laws import law_shares
+from grok_nb.models.zoo import MLP
+from grok_nb.methods.registry import METHODS
+from grok_nb.measures.radius import certified_radius, nearest_distance
+from grok_nb.measures.features import gaussian
+from grok_nb.measures.robustness import input_gradient, perturbation_error, sharpness
+from grok_nb.measures.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
+from grok_nb.runs.table import read_store
+from grok_nb.tasks.digits import mnist, read_idx
+from grok_nb.tasks.task import split_pairs, table_task, task_names
+from grok_nb.training.config import RunConfig
+from grok_nb.training.history import first_held, milestones
+from grok_nb.training.fit import fit
+from grok_nb.training.run import load_run
+from grok_nb.analysis.forecast import at_cut, caught_early, dmd_residual, norm_delay
+from grok_nb.analysis.survival import concordance
+from grok_nb.analysis.transitions import cross_lag, lag_table, lags, transition
+from grok_nb.analysis.rise import fit_curve, logistic_curve
 
 
 def some(n):

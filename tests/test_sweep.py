@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from grok_nb.sweep import preset, read_store, results, sweep
-from grok_nb.train import same_history
+from grok_nb.claims.experiments import preset
+from grok_nb.runs.table import read_store, results
+from grok_nb.runs.sweep import grid, sweep
+from grok_nb.training.history import same_history
 
 CONFIGS = """
-from grok_nb.sweep import grid, sweep
 configs = grid(seed=range(3), method=["standard", "noise"], p=13, train_frac=.5, d_model=32, d_mlp=64, steps=600,
                log_every=50, frames=20, stop_factor=0)
 """
@@ -137,7 +138,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path, undisturbed):
     finished = {p: p.read_bytes() for p in tmp_path.glob("*/history.csv.gz")}
     said = end(start(f"""
         import resource
-        from grok_nb.groups import GrokError
+        from grok_nb.errors import GrokError
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)) # files can grow no further, as on a full disk
         try: sweep(configs, {str(tmp_path)!r}, n_jobs=1, quiet=True)
         except GrokError as e: print("said:", e)

@@ -1,0 +1,12 @@
+"The claims: named sweeps, rules and verdicts. Called, it gives the verdicts: `from grok_nb import claims; claims('C9')`."
+import sys as _sys
+from types import ModuleType as _Module
+
+
+class _Claims(_Module):
+    def __call__(self, only=None):
+        from .claims import claims
+        return claims(only)
+
+
+_sys.modules[__name__].__class__ = _Claims  # a package and a function of one name would hide each other by order of import

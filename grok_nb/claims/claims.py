@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PAGES', 'PLAIN_P59', 'MEASURES_C11', 'ENDS', 'EXTRAS', 'RULES', 'claim_c1', 'claim_c2', 'claim_c3',
-           'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'ends_apart', 'claim_c11',
+           'claim_c4', 'claim_c5', 'claim_c7', 'claim_c8', 'claim_c9', 'claim_c10', 'end_distances', 'claim_c11',
            'claim_c12', 'claim_c13', 'claim_c14', 'claims', 'show_claims', 'claim_text', 'claims_text']
 
 # %% ../../nbs/claims/21_claims.ipynb #c8d84b55
@@ -19,11 +19,11 @@ from scipy import stats
 from ..errors import GrokError
 from ..training.history import first_held
 from ..runs.table import results
-from ..analysis.judge import Verdict, both, judge
-from ..analysis.events import late_rise, paired_steps, plateau, times
+from ..analysis.judge import Verdict, combine, judge
+from ..analysis.events import late_rise, paired_steps, plateau, learning_times
 from ..analysis.rise import rise_errors
 from ..analysis.forecast import forecasts
-from .experiments import TURNS, turns
+from .experiments import TURNS, turn_ratios
 
 # %% ../../nbs/claims/21_claims.ipynb #0c1f1ad4
 CLAIMS = {
@@ -137,7 +137,7 @@ def claim_c8() -> list:
     "C8: when commutativity on training inputs holds."
     out = []
     for p,where in (("p = 113", dict(name="three_methods_p113")), ("p = 59", dict(name="laws_p59", **PLAIN_P59))):
-        standard, noise = ([times(h) for h in _runs(method=m, **where)] for m in ("standard", "noise"))
+        standard, noise = ([learning_times(h) for h in _runs(method=m, **where)] for m in ("standard", "noise"))
         out += [judge(f"{p}, standard: step of the law on training pairs over step of 95 % test, both held for 200", [t["law"]/t["test"] for t in standard], above=.95),
             judge(f"{p}, noise: step of the law over step of the fit", [t["law"]/t["fit"] for t in noise], below=1.5)]
     return out
@@ -158,14 +158,14 @@ def claim_c10() -> list:
     level = lambda h: np.median(_late(h, "logit_distance"))/h["logit_distance"].max()
     jumps = lambda h: np.median(np.abs(np.diff(_late(h, "logit_distance"))))/np.median(_late(h, "logit_distance"))
     a, b = (_runs("three_methods_p113", method=m) for m in ("standard", "noise"))
-    alike, sparse = ends_apart()
+    alike, sparse = end_distances()
     return [judge("p = 113, standard: late logit distance over its largest", [level(h) for h in a], below=.05),
         judge("p = 113: late relative jumps of the logit distance, noise over standard", [jumps(y)/jumps(x) for x,y in zip(a, b)], above=1),
         judge("p = 59: CKA of resid_post between standard and noise, less that between seeds of standard", alike["methods"]-alike["seeds"], below=0),
         judge("p = 59: Gini coefficient of the embedding's spectrum, |standard - noise| less |seed - next seed|", sparse["methods"]-sparse["seeds"], above=0)]
 
 # %% ../../nbs/claims/21_claims.ipynb #8fa438e6
-def ends_apart() -> tuple: # (CKA of `resid_post`, difference of the Gini coefficients of the embedding's spectra), each a row a seed
+def end_distances() -> tuple: # (CKA of `resid_post`, difference of the Gini coefficients of the embedding's spectra), each a row a seed
     "The last weights of the runs of `measures_p59`: standard training against noise with the same seed, and against itself with the next, after the last the first."
     table = _get("measures_p59")
     if table is None: return (pd.DataFrame(columns=["methods", "seeds"], dtype=float),)*2
@@ -225,12 +225,12 @@ def claim_c13() -> list:
 # %% ../../nbs/claims/21_claims.ipynb #358775c9
 def claim_c14() -> list:
     "C14: when commutativity on unmirrored training pairs holds, against test accuracy."
-    at = [[times(h) for h in _runs(method="standard", **where)] for where in (dict(name="three_methods_p113"), dict(name="laws_p59", **PLAIN_P59))]
+    at = [[learning_times(h) for h in _runs(method="standard", **where)] for where in (dict(name="three_methods_p113"), dict(name="laws_p59", **PLAIN_P59))]
     return [judge(f"{p}, standard: step of the law on unmirrored training pairs over step of 95 % test, both held for 200", [t["law, unmirrored"]/t["test"] for t in ts], below=1)
         for p,ts in zip(("p = 113", "p = 59"), at)]
 
 # %% ../../nbs/claims/21_claims.ipynb #25ee3383
-EXTRAS = {name: {"turns": partial(turns, name=name)} for name in TURNS} # sweep -> what ships beside its table because it takes long: name -> function of the table
+EXTRAS = {name: {"turns": partial(turn_ratios, name=name)} for name in TURNS} # sweep -> what ships beside its table because it takes long: name -> function of the table
 EXTRAS["measures_p59"]["rise"] = rise_errors
 EXTRAS["prediction"] = {"forecasts": forecasts}
 
@@ -251,7 +251,7 @@ def claims(
         parts = RULES[name]()
         ran = [p for p in parts if p.verdict != "not run"]
         for i,p in enumerate(parts):
-            rows.append(dict(claim=name, verdict=(both(*ran) if ran else "not run") if i == 0 else "", statistic=p.statistic, value=p.value,
+            rows.append(dict(claim=name, verdict=(combine(*ran) if ran else "not run") if i == 0 else "", statistic=p.statistic, value=p.value,
                 low=p.low, high=p.high, n=p.n, part=p.verdict))
     return pd.DataFrame(rows)
 

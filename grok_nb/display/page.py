@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import GrokError
-from .slides import Slides, _start, _thin, keep_slides, ramps, say
+from .slides import Slides, first_shown, evenly_spaced, keep_slides, ramps, describe
 
 # %% ../../nbs/display/02_page.ipynb #8a3db78f
 def _bytes_of(x:np.ndarray) -> np.ndarray: # shares and coordinates in [0, 1] -> uint8
@@ -33,8 +33,8 @@ def pack(
 ) -> bytes: # deflated: length of the head (4 bytes, little-endian), head (JSON), arrays one behind the other
     "A run's slides, small."
     if film.answers is None: film = keep_slides(film, rows)
-    head = dict(name=film.name, status=film.status, steps=film.steps.tolist(), said=[say(film, i) for i in range(len(film.steps))],
-        start=_start(film), history=_columns(film.history.iloc[_thin(len(film.history), rows)]), measures=film.measures())
+    head = dict(name=film.name, status=film.status, steps=film.steps.tolist(), said=[describe(film, i) for i in range(len(film.steps))],
+        start=first_shown(film), history=_columns(film.history.iloc[evenly_spaced(len(film.history), rows)]), measures=film.measures())
     arrays = {}
     if film.answers is not None:
         wide = np.uint8 if len(film.table) <= 256 else np.uint16

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEEDS', 'TRAIN', 'TEST', 'open_run', 'Slides', 'in_words', 'group_below', 'embedding_spectrum', 'first_two', 'slides',
-           'say', 'ramps', 'cell_colours', 'figure', 'png', 'keep_slides']
+           'describe', 'ramps', 'cell_colours', 'figure', 'png', 'first_shown', 'evenly_spaced', 'keep_slides']
 
 # %% ../../nbs/display/01_slides.ipynb #6fe673e3
 import io
@@ -153,7 +153,7 @@ def slides(
         laws=laws, spectrum=spectrum, parts=parts, kind=kind, points=first_two(embeddings), place=np.arange(n)*k % n)
 
 # %% ../../nbs/display/01_slides.ipynb #dae438d3
-def say(
+def describe(
     film:Slides,
     i:int, # slide
 ) -> str:
@@ -267,13 +267,13 @@ def png(film:Slides, i:int, measure:str="norm/l2") -> bytes:
     return buffer.getvalue()
 
 # %% ../../nbs/display/01_slides.ipynb #885841a1
-def _start(film:Slides) -> int: # the slide on which test accuracy is half way up, or the last if it never rises
+def first_shown(film:Slides) -> int: # the slide on which test accuracy is half way up, or the last if it never rises
     if film.answers is None: acc = film.history["test/acc"].fillna(0).to_numpy()
     else: acc = (film.answers == film.table)[:, ~film.train].mean(1)
     return int(np.argmax(acc >= (acc.min()+acc.max())/2)) if np.ptp(acc) > .2 else len(acc)-1
 
 # %% ../../nbs/display/01_slides.ipynb #2bb2209a
-def _thin(count:int, most:int) -> np.ndarray: # indices of at most so many, evenly spaced, the last among them
+def evenly_spaced(count:int, most:int) -> np.ndarray: # indices of at most so many, evenly spaced, the last among them
     return np.unique(np.linspace(0, count-1, min(count, most)).round().astype(int))
 
 def keep_slides(
@@ -281,7 +281,7 @@ def keep_slides(
     most:int, # slides
 ) -> Slides:
     "Fewer slides, evenly spaced."
-    i = _thin(len(film.steps), most)
+    i = evenly_spaced(len(film.steps), most)
     if film.answers is None: return replace(film, steps=film.steps[i], history=film.history.iloc[i].reset_index(drop=True))
     return replace(film, steps=film.steps[i], answers=film.answers[i], laws={k: v[i] for k,v in film.laws.items()},
         spectrum=film.spectrum[i], points=film.points[i])

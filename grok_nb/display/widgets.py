@@ -25,7 +25,7 @@ from ..training.loop import Training, train_loop
 from ..training.run import Run, read_config
 from ..training.fit import torch_threads
 from ..runs.table import results
-from .slides import Slides, _start, in_words, open_run, png, say, slides
+from .slides import Slides, first_shown, in_words, open_run, png, describe, slides
 
 # %% ../../nbs/display/03_widgets.ipynb #e2f6bb7e
 def _label(folder:Path) -> str:
@@ -100,7 +100,7 @@ def choose(self:Explorer):
         self.said.value, self.picture.value = _paragraph(str(e)), b""
         return
     self.slider.options = [(f"{s:,}", i) for i,s in enumerate(film.steps)]
-    self.slider.value = min(at, len(film.steps)-1) if at else _start(film)
+    self.slider.value = min(at, len(film.steps)-1) if at else first_shown(film)
     before, names = self.measure.value, film.measures()
     self.measure.options = names
     self.measure.value = next(k for k in (before, "norm/l2", *names) if k in names)
@@ -113,7 +113,7 @@ def draw(self:Explorer):
     "Bring sentence and pictures up to date."
     if not self.ready: return
     film, i = self.film(self.run.value), self.slider.value
-    self.said.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
+    self.said.value = _paragraph(f"{film.name} ({film.status}). {describe(film, i)}")
     self.picture.value, self.below.value, self.said_below.value = png(film, i, self.measure.value), b"", ""
     if self.other.value == "none": return
     try: film, step = self.film(self.other.value), film.steps[i]
@@ -121,7 +121,7 @@ def draw(self:Explorer):
         self.said_below.value = _paragraph(str(e))
         return
     i = max(0, int(np.searchsorted(film.steps, step, "right"))-1)
-    self.said_below.value = _paragraph(f"{film.name} ({film.status}). {say(film, i)}")
+    self.said_below.value = _paragraph(f"{film.name} ({film.status}). {describe(film, i)}")
     self.below.value = png(film, i, self.measure.value if self.measure.value in film.measures() else film.measures()[0])
 
 # %% ../../nbs/display/03_widgets.ipynb #107df089
@@ -215,7 +215,7 @@ def show(self:Live, status:str, last:bool=False):
     t = self.training
     run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
     self.film = slides(run, t.tasks[0], triples=1000)
-    self.said.value = _paragraph(f"{self.film.name} ({status}). {say(self.film, len(self.film.steps)-1)}")
+    self.said.value = _paragraph(f"{self.film.name} ({status}). {describe(self.film, len(self.film.steps)-1)}")
     self.picture.value = png(self.film, len(self.film.steps)-1)
     self.shown = time.monotonic()
 

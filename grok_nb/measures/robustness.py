@@ -13,7 +13,7 @@ from ..errors import GrokError
 from ..errors import GrokError, check_whole
 from .features import feature_names, gaussian, observe
 from .entropy import Estimate, estimate
-from .information import _mean
+from .information import mean_and_error
 
 # %% ../../nbs/measures/03_robustness.ipynb #9f679a52
 def weight_norm(
@@ -38,7 +38,7 @@ def perturbation_error(
     last = "logits" if "logits" in feature_names(model) else "output"
     clean = observe(model, x, last, **where)[last]
     each = [(observe(model, x, last, gaussian(sigma, generator), **where)[last]-clean).square().sum(1).double().mean() for _ in range(draws)]
-    return _mean([estimate(o) for o in each])
+    return mean_and_error([estimate(o) for o in each])
 
 # %% ../../nbs/measures/03_robustness.ipynb #11a199c4
 def _outputs(model:nn.Module, x, noise=None) -> Tensor: # (n, c), differentiable

@@ -35,14 +35,14 @@ class Abelian(Method):
         self.mirror = torch.stack(mirror)
         return torch.stack([torch.cat([o, o[:1].expand(most-len(o), 2)]) for o in both])
 
-    def apart(self, logits:Tensor) -> Tensor: # (S, n)
+    def mirror_distance(self, logits:Tensor) -> Tensor: # (S, n)
         "Mean squared difference between each pair's logits and its mirror image's."
         index = self.mirror[..., None].expand(-1, -1, logits.shape[-1])
         return (logits[:, :self.mirror.shape[1]] - logits.gather(1, index)).square().mean(2)
 
     def penalty(self, logits, params, step):
         "(S,) the weighted mean squared difference."
-        return self.coefficient*self.apart(logits).mean(1) if self.active(step) else 0.
+        return self.coefficient*self.mirror_distance(logits).mean(1) if self.active(step) else 0.
 
 # %% ../../nbs/methods/01_penalties.ipynb #c0ba0487
 def with_mirrors(
@@ -77,7 +77,7 @@ class Suppress(Abelian):
     def penalty(self, logits, params, step):
         "(S,) the weighted mean hinge."
         if not self.active(step): return 0.
-        return self.coefficient*((self.margin-self.apart(logits)).clamp(min=0)*self.off).mean(1)
+        return self.coefficient*((self.margin-self.mirror_distance(logits)).clamp(min=0)*self.off).mean(1)
 
 # %% ../../nbs/methods/01_penalties.ipynb #482032b4
 class Translation(Abelian):
@@ -96,7 +96,7 @@ class Translation(Abelian):
         self.first = x.shape[1]
         return torch.cat([x, torch.cat([moved, x[..., 1:]], 2)], 1)
 
-    def apart(self, logits):
+    def mirror_distance(self, logits):
         "Mean squared difference between each moved pair's logits and its own, moved."
         own, other = logits[:, :self.first], logits[:, self.first:2*self.first]
         return (other.gather(2, self.moves) - own).square().mean(2)

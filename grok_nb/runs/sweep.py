@@ -29,7 +29,7 @@ from ..training.config import RunConfig, paper_config
 from ..training.loop import Training, train_loop
 from ..training.run import claim_folder, save_run
 from ..training.fit import fit, len_cores, stop_on_interrupt, torch_threads
-from .table import Table, _error_file, is_done, read_store
+from .table import Table, error_file, is_done, read_store
 
 # %% ../../nbs/runs/01_sweep.ipynb #f0ca9213
 def grid(
@@ -55,7 +55,7 @@ def check_store(
 # %% ../../nbs/runs/01_sweep.ipynb #f3cf2506
 def _failed(store:Path, config:RunConfig, error:Exception):
     about = dict(config=asdict(config), error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-    write_atomic(_error_file(store, config), json.dumps(about, indent=1).encode())
+    write_atomic(error_file(store, config), json.dumps(about, indent=1).encode())
 
 # %% ../../nbs/runs/01_sweep.ipynb #7f63afa6
 def run_in_store(
@@ -73,7 +73,7 @@ def run_in_store(
             for c in todo:
                 if not is_done(store/c.hash) and fit(c, out=store/c.hash, quiet=True, save_every=save_every).status == "interrupted":
                     raise KeyboardInterrupt(f"run {c.hash} is kept in {store} as far as it got; call again to go on")
-                _error_file(store, c).unlink(missing_ok=True)
+                error_file(store, c).unlink(missing_ok=True)
     except Timeout: return "busy"
     except OSError as e:
         raise GrokError(f"cannot write in {store}: {e}; every finished run there is whole. Make room, or choose another "
@@ -107,7 +107,7 @@ def fit_stacked(configs:list, store:Path, save_every:float=30):
         raise KeyboardInterrupt(f"{len(configs)} stacked runs are kept in {store} as far as they got; call again to go on")
     if status == "done":
         for i,c in enumerate(configs):
-            run, folder = t.run(i, status, spent()/len(configs)), claim_folder(store/c.hash, c)
+            run, folder = t.result(i, status, spent()/len(configs)), claim_folder(store/c.hash, c)
             run.environment["stacked"] = len(configs)
             save_checkpoint(folder/"checkpoint.pt", {**t.state_of(i), "seconds": run.seconds, "status": status})
             save_run(run, folder)

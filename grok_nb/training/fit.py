@@ -110,7 +110,7 @@ def fit(
             status = train_loop(t, before, after)
         if status in ("done", "interrupted"): save(status)
         elif folder and saved_step == t.step: drop_checkpoint(folder/"checkpoint.pt") # its weights gave the loss that is no number
-    run = t.run(0, status, spent())
+    run = t.result(0, status, spent())
     if folder: save_run(run, folder)
     if status != "done": warnings.warn(f"run {config.hash}: {status}" + ("; call fit again to go on" if folder else ""))
     return run

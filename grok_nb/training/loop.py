@@ -267,7 +267,7 @@ def frame_steps(
 
 # %% ../../nbs/training/02_loop.ipynb #926f0bc0
 @patch
-def observe(self:Training, acc:Tensor, sigma:Tensor, want_row:bool, want_frame:bool):
+def record(self:Training, acc:Tensor, sigma:Tensor, want_row:bool, want_frame:bool):
     "Append rows and frames for the present step."
     for i,(model,task) in enumerate(zip(self.models, self.tasks)):
         row, answers = evaluate(model, task, self.config.loss)
@@ -324,7 +324,7 @@ def train_loop(
             return f"diverged at step {t.step}: the loss is {objective.detach().tolist()}; try a smaller lr"
         last = t.step >= c.steps
         row, frame = last or t.step % c.log_every == 0, last or t.step in pictures
-        if row or frame: t.observe(acc, sigma, row, frame)
+        if row or frame: t.record(acc, sigma, row, frame)
         if row:
             after(t)
             if t.finished(): return "done"

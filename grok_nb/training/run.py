@@ -83,7 +83,7 @@ def save_run(run:Run, folder):
 
 # %% ../../nbs/training/03_run.ipynb #ca9be6f0
 @patch
-def run(self:Training,
+def result(self:Training,
     i:int, # which of the S runs
     status:str, # how training ended
     seconds:float, # time spent
@@ -159,7 +159,7 @@ def load_run(
     elif about is None: raise GrokError(f"{folder} has nothing to read yet; the first checkpoint comes after half a minute")
     else: warnings.warn(f"{folder} holds no checkpoint that is whole: the model is that of step 0")
     if about is None or (about["status"] == "interrupted" and len(training.rows[0]) > len(read_history(folder, config))): # it has gone on since
-        return training.run(0, "not finished", state["seconds"])
+        return training.result(0, "not finished", state["seconds"])
     return Run(config, read_history(folder, config), read_frames(folder, training), model=training.models[0], **about)
 
 # %% ../../nbs/training/03_run.ipynb #c8524fd1
