@@ -12,7 +12,7 @@ def directives(source):
 
 def linked(text):
     "Links between pages of the site, as links between notebooks."
-    return re.sub(r"\]\((\w+)\.html\)", r"](nbs/\1.ipynb)", text)
+    return re.sub(r"\]\(([\w/]+)\.html\)", r"](nbs/\1.ipynb)", text)
 
 
 def render(notebook, images):

@@ -7,6 +7,7 @@ becomes a page. Then Quarto renders. Where there is no Quarto, or with --fallbac
 """
 import html
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -30,33 +31,48 @@ def colab(git_url, name):
     return found and f"https://colab.research.google.com/github/{found[1]}/blob/main/nbs/{name}"
 
 
-def relink(text, pages, git_url):
-    "nbdev's addresses as this site has them; a link to the source only if it is published; names without their `__main__`."
-    text = re.sub(r"\]\(/(\w+\.html)", lambda m: f"]({pages.get(m[1], m[1])}", text).replace("__main__.", "")
+def relink(text, pages, git_url, folder=""):
+    "nbdev's addresses as a page in `folder` has them; a link to the source only if it is published; no `__main__`."
+    def relative(m):
+        return f"]({posixpath.relpath(pages.get(m[1], m[1]), folder or '.')}"
+
+    text = re.sub(r"\]\(/([\w/]+\.html)", relative, text).replace("__main__.", "")
     if git_url:
         return text.replace("](/blob/main/", f"]({git_url.rstrip('/').removesuffix('.git')}/blob/main/")
     return re.sub(r"\[source\]\(/blob/main/[^)]*\)(\{[^}]*\})?", "", text)
 
 
-def mend(path, pages, git_url):
-    "A staged notebook with this site's links, name and badge."
-    nb = json.loads(path.read_text())
+def mend(path, pages, git_url, name=None):
+    "A staged notebook, `name` below nbs/, with this site's links, page name and badge."
+    nb, name = json.loads(path.read_text()), name or path.name
+    folder = posixpath.dirname(name)
     for cell in nb["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "raw":
-            own = [old for old, new in pages.items() if new == f"{path.stem}.html"]
+            own = ["/" + old for old, new in pages.items() if new == name.replace(".ipynb", ".html")]
             source = re.sub(r"^output-file: .*\n", f"aliases: {own}\n" if own else "", source, flags=re.M)
         if cell["cell_type"] != "code":
-            cell["source"] = relink(source, pages, git_url)
+            cell["source"] = relink(source, pages, git_url, folder)
         else:
             cell["source"] = re.sub(r"^#\| varies: .*\n", "", source, flags=re.M)  # for tests/test_notebooks.py
         for output in cell.get("outputs", []):
             if "text/markdown" in output.get("data", {}):
-                output["data"]["text/markdown"] = relink("".join(output["data"]["text/markdown"]), pages, git_url)
-    if re.match("4[0-9]_", path.name) and (address := colab(git_url, path.name)):
+                said = "".join(output["data"]["text/markdown"])
+                output["data"]["text/markdown"] = relink(said, pages, git_url, folder)
+    if folder == "tutorials" and (address := colab(git_url, name)):
         badge = dict(cell_type="markdown", id="colab", metadata={}, source=f"[Open in Colab]({address}){{.colab}}")
         nb["cells"].insert(1 + (nb["cells"][0]["cell_type"] != "raw"), badge)
     path.write_text(json.dumps(nb))
+
+
+def pages_of(root):
+    "nbdev's name of each module's page -> ours, which is called as its notebook is."
+    found = {}
+    for path in sorted((root / "nbs").rglob("*.ipynb")):
+        if module := re.search(r"#\|\s*default_exp ([\w.]+)", path.read_text()):
+            page = path.relative_to(root / "nbs").with_suffix(".html").as_posix()
+            found[module[1].replace(".", "/") + ".html"] = page
+    return found
 
 
 def names(authors):
@@ -90,10 +106,9 @@ def stage(root, git_url=None):
     meta = settings(root)
     git_url = meta["git_url"] if git_url is None else git_url
     staged = Path(proc_nbs(n_workers=0, force=True))
-    modules = {p.stem: re.search(r"#\|\s*default_exp (\w+)", p.read_text()) for p in (root / "nbs").glob("*.ipynb")}
-    pages = {f"{m[1]}.html": f"{name}.html" for name, m in modules.items() if m}
-    for path in staged.glob("*.ipynb"):
-        mend(path, pages, git_url)
+    pages = pages_of(root)
+    for path in staged.rglob("*.ipynb"):
+        mend(path, pages, git_url, path.relative_to(staged).as_posix())
     (staged / "cite.qmd").write_text(citation((root / "CITATION.cff").read_text()))
     site = yaml.safe_load((root / "_quarto.yml").read_text())
     site["website"] |= {k: v for k, v in {"site-url": meta["doc_url"], "repo-url": git_url}.items() if v}
@@ -118,7 +133,7 @@ def fallback(staged):
     "Render without Quarto."
     from smalldocs.site import build
     build(staged, quiet=True)
-    for page in (staged / "_site").glob("*.html"):
+    for page in (staged / "_site").rglob("*.html"):
         page.write_text(mathml(page.read_text()))
 
 

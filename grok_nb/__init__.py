@@ -43,7 +43,7 @@ _FACE = {
 }
 _ROOMS = {name: room for room, names in _FACE.items() for name in names.split()}
 _WINGS = ("analysis", "claims", "display", "measures", "methods", "models", "runs", "tasks", "training")
-__all__ = sorted([*_ROOMS, "claims"])  # noqa: PLE0604
+__all__ = [*_ROOMS, "claims"]  # noqa: PLE0604
 
 
 def __getattr__(name):

@@ -16,7 +16,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import websocket_connect
 
-from grok_nb.display.page import STYLE, page
+from grok_nb.display.page import page, page_file
 from grok_nb.display.widgets import Live, explore, live
 from grok_nb.display.slides import Slides, ramps, slides
 from grok_nb.files import csv_bytes
@@ -83,13 +83,13 @@ def test_a_run_that_still_trains_can_be_opened_and_read_again(tmp_path):
         assert go.wait(60)
         w = explore(where)
         before = w.slider.options[-1]
-        assert "not finished" in w.said.value and 0 < before[1] and w.picture.value[:4] == b"\x89PNG"
+        assert "not finished" in w.caption.value and 0 < before[1] and w.picture.value[:4] == b"\x89PNG"
     finally:
         stop.set()
         job.join()
     w.again.click()
     assert w.slider.options[-1] == ("300", w.slider.options[-1][1]) and w.slider.options[-1][1] > before[1]
-    assert "(done)" in w.said.value
+    assert "(done)" in w.caption.value
 
 
 def test_nothing_of_ipywidgets_is_overridden(folder):
@@ -104,10 +104,10 @@ def test_slider_measure_and_second_run_change_the_pictures(folder):
         before = w.picture.value
         change.value = value
         assert w.picture.value != before and w.below.value == w.picture.value
-        assert f"Step {w.slider.options[w.slider.value][0]}:" in w.said.value and w.said.value == w.said_below.value
+        assert f"Step {w.slider.options[w.slider.value][0]}:" in w.caption.value and w.caption.value == w.caption_below.value
     assert w.below.layout.display is None
     w.other.value = "none"
-    assert not w.below.value and not w.said_below.value and w.below.layout.display == "none"
+    assert not w.below.value and not w.caption_below.value and w.below.layout.display == "none"
 
 
 def test_strangers_folders_are_data(hostile, tmp_path):
@@ -115,7 +115,7 @@ def test_strangers_folders_are_data(hostile, tmp_path):
     assert EVIL in film.measures()
     w = explore(hostile)
     w.measure.value = EVIL
-    assert "<img" not in w.said.value and "<script" not in w.said.value
+    assert "<img" not in w.caption.value and "<script" not in w.caption.value
     words = csv_bytes(pd.read_csv(hostile / "history.csv.gz").assign(words=EVIL))
     for name, data in (("run.json", b"[]"), ("run.json", b'{"status": "done", "seconds": "x"}'), ("history.csv.gz", b"no"),
                        ("history.csv.gz", words), ("frames.npz", b"no"), ("config.json", b'{"betas": 5}'), ("config.json", b'{"p": 1e99}')):
@@ -138,7 +138,7 @@ def luminance(colour):
 
 
 def test_text_has_contrast_in_both_themes():
-    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in STYLE.split("@media", 2)[:2])
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in page_file("css").split("@media", 2)[:2])
     assert set(light) == set(dark)
     for theme in (light, dark):
         for name in ("text", "soft", "train", "test"): # what words are written in
@@ -210,7 +210,7 @@ class Browser:
 
 
 PICTURES = "[...document.querySelectorAll('canvas')].map(c => c.toDataURL())"
-SEEN = ("[document.getElementById('said').textContent, document.getElementById('step').getAttribute('aria-valuetext'), "
+SEEN = ("[document.getElementById('caption').textContent, document.getElementById('step').getAttribute('aria-valuetext'), "
         "document.getElementById('table').getAttribute('aria-label')]")
 
 

@@ -23,29 +23,30 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+NOTEBOOKS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 NUMBER = r"(?<![\w.])[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?"
 PICTURE = 0.1  # mean difference of 255 levels: one more curve in a figure is 0.4, a curve moved by rounding below 0.01
 
 
 @pytest.fixture(scope="session")
 def executions(tmp_path_factory):
-    "Notebook name -> (exit code, what it said, file with outputs); run in a copy: nothing is written into the checkout."
+    "Notebook below nbs/ -> (exit code, what it said, file with outputs); each in its folder of a copy of the checkout."
     copy = tmp_path_factory.mktemp("site") / "nbs"
     shutil.copytree(ROOT / "nbs", copy)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
     def execute(name):
         script = str(Path(__file__).parent / "run_notebook.py")
-        done = subprocess.run([sys.executable, script, name, f"{name}.out"], cwd=copy, env=env, timeout=600,
+        path = copy / name
+        done = subprocess.run([sys.executable, script, path.name, f"{path.name}.out"], cwd=path.parent, env=env, timeout=600,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return done.returncode, done.stdout, copy / f"{name}.out"
+        return done.returncode, done.stdout, path.with_name(f"{path.name}.out")
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip([n.name for n in NOTEBOOKS], pool.map(execute, [n.name for n in NOTEBOOKS])))
+        return dict(zip(NOTEBOOKS, pool.map(execute, NOTEBOOKS)))
 
 
-@pytest.mark.parametrize("name", [n.name for n in NOTEBOOKS])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook(name, executions):
     code, said, _ = executions[name]
     assert code == 0, f"{name} failed\n{said[-6000:]}"
@@ -121,7 +122,7 @@ def stale(committed, fresh, varies=False):
             return f"numbers differ: {off[:5]}"
 
 
-@pytest.mark.parametrize("name", [n.name for n in NOTEBOOKS])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_outputs_are_current(name, executions):
     code, _, out = executions[name]
     if code:
@@ -133,8 +134,8 @@ def test_outputs_are_current(name, executions):
             assert varies is None or varies[1] in ("timing", "rounding", "training"), varies[0]
             if problem := stale(old, new, bool(varies)):
                 wrong.append(f"cell {old['id']}: {problem}")
-    assert not wrong, "\n".join([f"{name} was changed, or what it shows was; from nbs/ run python ../tests/run_notebook.py "
-                                 f"{name} {name}, then nbdev-clean", *wrong])
+    assert not wrong, "\n".join([f"{name} was changed, or what it shows was; in its folder run python tests/run_notebook.py "
+                                 f"on it, then nbdev-clean", *wrong])
 
 
 def printed(text):

@@ -38,15 +38,16 @@ def tool(name):
 
 def test_library_and_notebooks_are_in_step(copy):
     run(tool("nbdev-export"), cwd=copy)
-    names = {p.name for folder in (ROOT, copy) for p in (folder / "grok_nb").glob("*.py")}
-    differ = [n for n in sorted(names) if not (ROOT / "grok_nb" / n).exists() or not (copy / "grok_nb" / n).exists()
+    names = {p.relative_to(folder / "grok_nb") for folder in (ROOT, copy) for p in (folder / "grok_nb").rglob("*.py")}
+    differ = [str(n) for n in sorted(names) if not (ROOT / "grok_nb" / n).exists() or not (copy / "grok_nb" / n).exists()
               or (ROOT / "grok_nb" / n).read_bytes() != (copy / "grok_nb" / n).read_bytes()]
     assert not differ, f"nbdev-export changes {differ}: edit the notebooks, then run nbdev-export"
 
 
 def test_notebooks_are_clean(copy):
     run(tool("nbdev-clean"), cwd=copy)
-    differ = [p.name for p in (ROOT / "nbs").glob("*.ipynb") if p.read_bytes() != (copy / "nbs" / p.name).read_bytes()]
+    names = [p.relative_to(ROOT / "nbs") for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    differ = [str(n) for n in names if (ROOT / "nbs" / n).read_bytes() != (copy / "nbs" / n).read_bytes()]
     assert not differ, f"nbdev-clean changes {differ}"
 
 
@@ -70,8 +71,9 @@ def test_wheel_installs_and_imports_elsewhere(copy, tmp_path):
     wheel, = tmp_path.glob("*.whl")
     sdist, = tmp_path.glob("*.tar.gz")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    modules = {f"grok_nb/{p.name}" for p in (ROOT / "grok_nb").glob("*.py")}
-    data = {str(p.relative_to(ROOT)) for f in ("data", "results") for p in (ROOT / "grok_nb" / f).glob("*")}
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "grok_nb").rglob("*.py")}
+    data = {str(p.relative_to(ROOT)) for g in ("data/*", "results/*", "display/page.*") for p in (ROOT / "grok_nb").glob(g)}
+    data -= modules
     assert modules | data == {n for n in inside if ".dist-info/" not in n}
     assert wheel.stat().st_size < 8e6
     with tarfile.open(sdist) as file:

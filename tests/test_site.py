@@ -2,6 +2,7 @@
 import html
 import importlib.util
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
+NOTEBOOKS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 SITE = yaml.safe_load((ROOT / "_quarto.yml").read_text())
 LIGHT, DARK = "1", "0"  # chromium's preferredColorScheme
 
@@ -71,7 +72,7 @@ class Page(HTMLParser):
 
 @cache
 def pages(site):
-    return {p.name: Page(p) for p in site.glob("*.html")}
+    return {p.relative_to(site).as_posix(): Page(p) for p in site.rglob("*.html")}
 
 
 def test_every_notebook_is_a_page(site):
@@ -100,15 +101,16 @@ def test_links_and_anchors(site):
             if re.match(r"(https?|mailto|data|javascript):", link):
                 continue
             file, _, anchor = unquote(link).partition("#")
-            if not (site / (file or name)).is_file():
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), file)) if file else name
+            if not (site / target).is_file():
                 wrong.append((name, link))
-            elif anchor and (file or name) in pages(site) and anchor not in pages(site)[file or name].anchors:
+            elif anchor and target in pages(site) and anchor not in pages(site)[target].anchors:
                 wrong.append((name, link))
     assert not wrong
 
 
 def test_nothing_but_links_needs_the_network(site):
-    for path in site.glob("*.html"):
+    for path in site.rglob("*.html"):
         assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?:[^"]*"', path.read_text()), path.name
 
 
@@ -123,7 +125,7 @@ def test_pictures_have_an_alternative_text(site):
 
 
 def test_nothing_is_shown_raw(site):
-    assert "<math" in (site / "00_groups.html").read_text()
+    assert "<math" in (site / "tasks/00_groups.html").read_text()
     for name, page in pages(site).items():
         assert "#|" not in page.raw, name
         assert not re.search(r"\$\$|\\[(\[]|\\(frac|sum|mathrm)\b", page.text), name
@@ -131,8 +133,8 @@ def test_nothing_is_shown_raw(site):
 
 
 def test_hidden_cells_and_api_pages(site):
-    assert "fastcore.test" not in pages(site)["05_entropy.html"].raw
-    entry = pages(site)["05_entropy.html"]
+    assert "fastcore.test" not in pages(site)["measures/01_entropy.html"].raw
+    entry = pages(site)["measures/01_entropy.html"]
     assert "matrix_entropy" in entry.anchors and "(n, d) features, one row a sample" in entry.raw
 
 
@@ -148,11 +150,13 @@ def test_sidebar_has_each_notebook_once():
         if isinstance(part, str):
             listed.append(part)
         elif "section" in part:
-            found = [n for n in NOTEBOOKS if fnmatch(n, part["contents"])]
+            wanted = part["contents"]
+            found = wanted if isinstance(wanted, list) else [n for n in NOTEBOOKS if fnmatch(n, wanted)]
             assert found, f"section {part['section']} is empty"
             listed += found
     assert sorted(listed) == NOTEBOOKS
-    assert [o["section"] for o in sections if "section" in o] == ["Library", "Claims", "Tutorials"]
+    wings = ["ground", "tasks", "models", "methods", "measures", "training", "runs", "analysis", "claims", "display", "commands"]
+    assert [o["section"] for o in sections if "section" in o] == ["Tutorials", "Claims", *(f"Library: {o}" for o in wings)]
     for o in SITE["website"]["navbar"]["left"]:
         assert o["href"] in [*NOTEBOOKS, "cite.qmd"], o
     assert set(SITE["format"]["html"]["theme"]) == {"light", "dark"}
@@ -161,26 +165,29 @@ def test_sidebar_has_each_notebook_once():
 
 def test_badge_only_where_there_is_an_address(site, tmp_path):
     step = module()
-    name = next(n for n in NOTEBOOKS if n.startswith("40_"))
+    name = next(n for n in NOTEBOOKS if n.startswith("tutorials/"))
     assert "colab" not in pages(site)[name.replace("ipynb", "html")].raw.lower().replace("# in colab", "")
 
     def badge(git_url, name):
-        copy = tmp_path / name
+        copy = tmp_path / "notebook.ipynb"
         shutil.copy(ROOT / "nbs" / name, copy)
-        step.mend(copy, {}, git_url)
+        step.mend(copy, {}, git_url, name)
         return re.findall(r"\[Open in Colab\]\((\S+?)\)", copy.read_text())
 
     assert badge("https://github.com/someone/grok_nb", name) == [
         f"https://colab.research.google.com/github/someone/grok_nb/blob/main/nbs/{name}"]
     assert badge("https://github.com/someone/grok_nb.git", name) == badge("https://github.com/someone/grok_nb/", name)
     assert badge("", name) == badge("https://git.example/someone/grok_nb", name) == []
-    assert badge("https://github.com/someone/grok_nb", "10_train.ipynb") == []
+    assert badge("https://github.com/someone/grok_nb", "training/04_fit.ipynb") == []
 
 
 def test_links_to_the_source_only_where_it_is_published():
-    relink, text = module().relink, '[source](/blob/main/grok_nb/train.py#L5){target="_blank"} [`fit`](/train.html#fit)'
-    assert relink(text, {"train.html": "10_train.html"}, "") == " [`fit`](10_train.html#fit)"
-    assert "(https://h.example/o/r/blob/main/grok_nb/train.py#L5)" in relink(text, {}, "https://h.example/o/r.git")
+    relink, pages = module().relink, {"training/fit.html": "training/04_fit.html"}
+    text = '[source](/blob/main/grok_nb/training/fit.py#L5){target="_blank"} [`fit`](/training/fit.html#fit)'
+    assert relink(text, pages, "") == " [`fit`](training/04_fit.html#fit)"
+    assert relink(text, pages, "", "training") == " [`fit`](04_fit.html#fit)"
+    assert relink(text, pages, "", "claims") == " [`fit`](../training/04_fit.html#fit)"
+    assert "(https://h.example/o/r/blob/main/grok_nb/training/fit.py#L5)" in relink(text, {}, "https://h.example/o/r.git")
 
 
 def test_citation(site):
@@ -262,7 +269,7 @@ def test_pages_in_a_browser(site, scheme):
     program = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")) if p), None)
     if not program:
         pytest.skip("no chromium here")
-    shown = [(p, 400) for p in sorted(pages(site))] + [(p, 1280) for p in ("index.html", "05_entropy.html", "31_information.html")]
+    shown = [(p, 400) for p in sorted(pages(site))] + [(p, 1280) for p in ("index.html", "measures/01_entropy.html", "claims/11_information.html")]
     harness = site / "measure.htm"
     harness.write_text(f"<!doctype html><body><script>const PAGES = {json.dumps(shown)};{MEASURE}</script>")
     with tempfile.TemporaryDirectory() as profile:

@@ -12,62 +12,67 @@ import numpy as np
 import pandas as pd
 
 from ..errors import GrokError
-from ..training.history import check_history, first_held
+from ..training.history import check_history, first_held, fit_step
 from ..runs.table import Table
 
 # %% ../../nbs/analysis/02_events.ipynb #82f7719f
 def held_after_fit(
-    history:pd.DataFrame,
+    history:pd.DataFrame, # of a run
     measure:str, # a column
-    level:float=.95,
-    hold:float=200, # steps
+    level:float=.95, # to be reached
+    hold:float=200, # steps for which it must stay there, and for which the run must stay fitted
 ) -> float: # step, or nan
     "First step, not before the training set is fitted, from which a measure stays at a level."
     check_history(history, "train/acc", measure, rows=0)
-    fit = first_held(history["step"], history["train/acc"], .99, hold)
+    fit = fit_step(history, hold)
     if math.isnan(fit): return math.nan
     part = history[history["step"] >= fit]
     return first_held(part["step"], part[measure], level, hold)
 
 # %% ../../nbs/analysis/02_events.ipynb #d23bd0bb
 def learning_times(
-    history:pd.DataFrame,
-) -> dict: # name -> step
-    "When a run fitted, generalised, and began to obey commutativity on training pairs, and on those without a mirror image there."
-    at = lambda m: held_after_fit(history, m)
-    return {"fit": first_held(history["step"], history["train/acc"], .99, 200), "test": at("test/acc"), "law": at("law/commutativity/train"),
-        "law, unmirrored": at("law/commutativity/train_unmirrored"), "test, mirrored": at("test/acc_mirrored"), "test, unmirrored": at("test/acc_unmirrored")}
+    history:pd.DataFrame, # of a run of a table task
+) -> dict: # "fit", "test", "law", "law, unmirrored", "test, mirrored", "test, unmirrored" -> step or nan
+    "When a run fitted, generalised, and began to obey commutativity on training pairs; each level held for 200 steps."
+    def at(measure): return held_after_fit(history, measure)
+    return {"fit": fit_step(history), "test": at("test/acc"), "law": at("law/commutativity/train"),
+            "law, unmirrored": at("law/commutativity/train_unmirrored"), "test, mirrored": at("test/acc_mirrored"),
+            "test, unmirrored": at("test/acc_unmirrored")}
 
 # %% ../../nbs/analysis/02_events.ipynb #f4b77cca
 def late_rise(
-    history:pd.DataFrame,
+    history:pd.DataFrame, # of a run
     share:float=.95, # of the late level
 ) -> dict: # fit, test_at_fit, late, rise, delay
-    "Step of 99 % train accuracy and test accuracy there; late test level (median of the last tenth), step at which `share` of it is held, over the fit."
+    "Steps of the fit and of a share of the late test level (median of the last tenth), and their ratio, the delay."
     check_history(history, "train/acc", "test/acc")
     steps, test = history["step"], history["test/acc"]
-    fit, late = first_held(steps, history["train/acc"], .99, 200), test[steps >= .9*steps.max()].median()
+    fit, late = fit_step(history), test[steps >= .9*steps.max()].median()
     rise = first_held(steps, test, share*late, 500)
-    return {"fit": fit, "test_at_fit": float(np.interp(fit, steps, test)), "late": late, "rise": rise, "delay": rise/fit}
+    return {"fit": fit, "test_at_fit": float(np.interp(fit, steps, test)), "late": late, "rise": rise,
+            "delay": rise/fit}
 
 # %% ../../nbs/analysis/02_events.ipynb #4cea3da5
 def plateau(
-    history:pd.DataFrame,
+    history:pd.DataFrame, # of a run of a table task
 ) -> dict: # step, test, mirrored, unmirrored accuracy
     "The row at which mirrored and unmirrored test pairs are farthest apart."
     check_history(history, "test/acc", "test/acc_mirrored", "test/acc_unmirrored")
     gap = history["test/acc_mirrored"]-history["test/acc_unmirrored"]
-    if gap.isna().all(): raise GrokError("no row of the history has both accuracies, of mirrored and of unmirrored test pairs")
+    if gap.isna().all():
+        raise GrokError("no row of the history has both accuracies, of mirrored and of unmirrored test pairs")
     row = history.loc[gap.idxmax()]
-    return {"step": row["step"], "test": row["test/acc"], "mirrored": row["test/acc_mirrored"], "unmirrored": row["test/acc_unmirrored"]}
+    return {"step": row["step"], "test": row["test/acc"], "mirrored": row["test/acc_mirrored"],
+            "unmirrored": row["test/acc_unmirrored"]}
 
 # %% ../../nbs/analysis/02_events.ipynb #ff153595
 def paired_steps(
-    table:Table,
+    table:Table, # of runs
     level:str="test95", # a column of the summary
-    columns:str="method",
+    columns:str="method", # a config field: what is compared
     **where # as for `Table.select`
 ) -> pd.DataFrame: # a row a seed, a column a method; seeds that have all of them
     "Steps to a level, seed by seed; inf where a run ended without reaching it."
     rows = table.select(**where)
-    return rows.assign(**{level: rows[level].fillna(np.inf)}).pivot(index="seed", columns=columns, values=level).dropna()
+    steps = rows.assign(**{level: rows[level].fillna(np.inf)})
+    return steps.pivot(index="seed", columns=columns, values=level).dropna()

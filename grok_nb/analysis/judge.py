@@ -14,37 +14,61 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import GrokError, check_number, same_length
+from ..errors import GrokError, check_name, check_number, same_length, shown
 from ..methods.method import OUR_NOISE
 from ..training.config import RunConfig
 from ..runs.table import Table
 
+# %% ../../nbs/analysis/00_judge.ipynb #27670615
+def _bootstrap(x:np.ndarray, level:float, method:str) -> tuple: # (low, high) of the median
+    got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method=method,
+                          rng=np.random.default_rng(0)).confidence_interval
+    return float(got.low), float(got.high)
+
 # %% ../../nbs/analysis/00_judge.ipynb #cb91797f
 def median_interval(
     values, # (n,) numbers; those that are not finite are left out
-    level:float=.95,
+    level:float=.95, # of the interval, in (0, 1)
 ) -> tuple: # (median, low, high); nan bounds for fewer than 3
     "Median with a BCa bootstrap interval."
     x, = same_length(values=values)
     x = x[np.isfinite(x)]
     if not len(x): return math.nan, math.nan, math.nan
-    if len(x) < 3 or np.ptp(x) == 0: return float(np.median(x)), *((float(x[0]),)*2 if len(x) > 2 else (math.nan,)*2)
+    if len(x) < 3: return float(np.median(x)), math.nan, math.nan
+    if np.ptp(x) == 0: return float(np.median(x)), float(x[0]), float(x[0])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore") # scipy warns where BCa fails; the result says so too
-        got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method="BCa", rng=np.random.default_rng(0)).confidence_interval
-        if not np.isfinite([got.low, got.high]).all(): # BCa fails where resamples hardly differ
-            got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method="percentile", rng=np.random.default_rng(0)).confidence_interval
-    return float(np.median(x)), float(got.low), float(got.high)
+        low, high = _bootstrap(x, level, "BCa")
+        if not np.isfinite([low, high]).all(): low, high = _bootstrap(x, level, "percentile")
+    return float(np.median(x)), low, high
 
 # %% ../../nbs/analysis/00_judge.ipynb #ab0ca26e
 SEEDS = 8 # paired seeds that a verdict needs
+
+# %% ../../nbs/analysis/00_judge.ipynb #56a23b4d
+def _sign_test(agree:int, n:int) -> bool: # whether so many of n seeds on one side are too many for a fair coin
+    return 2*agree > n and stats.binomtest(agree, n).pvalue < .05
+
+# %% ../../nbs/analysis/00_judge.ipynb #da48c83f
+def _order_interval(x:np.ndarray) -> tuple: # (median, low, high)
+    n, k = len(x), int(stats.binom.ppf(.025, len(x), .5))
+    ordered = np.sort(x)
+    return float(np.median(x)), float(ordered[max(k-1, 0)]), float(ordered[min(n-k, n-1)])
+
+# %% ../../nbs/analysis/00_judge.ipynb #9cd36049
+def _verdict_word(x:np.ndarray, low:float, high:float, threshold:float) -> str: # "holds" if x is above the threshold
+    if len(x) < SEEDS: return "undecided" if len(x) else "not run"
+    above = x > threshold
+    if low > threshold and _sign_test(int(above.sum()), len(x)): return "holds"
+    if high < threshold and _sign_test(int((~above).sum()), len(x)): return "does not hold"
+    return "undecided"
 
 # %% ../../nbs/analysis/00_judge.ipynb #463f107e
 @dataclass(frozen=True)
 class Verdict:
     "A statistic with its interval, and what it allows to say."
     statistic:str # in words
-    value:float
+    value:float # median over seeds; inf: most never got there
     low:float # of the 95 % interval
     high:float
     n:int # runs, or pairs of runs
@@ -57,24 +81,20 @@ def judge(
     above:float=None, # holds if the whole interval is above this ...
     below:float=None, # ... or below this
 ) -> Verdict:
-    "The median over seeds with its bootstrap interval (with inf among them, order statistics), and the verdict: the interval on one side, and a sign test over seeds with p < 0.05 (of eight, all eight)."
-    if (above is None) == (below is None): raise GrokError("give one threshold: above or below")
-    check_number("threshold", below if above is None else above)
+    "The median over seeds with its interval, and the verdict: the interval on one side, and a sign test over seeds."
+    if (above is None) == (below is None):
+        raise GrokError(f"above = {shown(above)}, below = {shown(below)}; give one threshold, above or below.")
+    threshold = check_number("threshold", below if above is None else above)
     x, = same_length(values=values)
     x = x[~np.isnan(x)]
-    if np.isfinite(x).all(): value, low, high = median_interval(x)
-    else: # runs that never got there are infinite, and order statistics need no arithmetic
-        k = int(stats.binom.ppf(.025, len(x), .5))
-        value, low, high = float(np.median(x)), *(float(np.sort(x)[i]) for i in (max(k-1, 0), min(len(x)-k, len(x)-1)))
-    side = x > above if above is not None else x < below
-    holds, fails = (low > above, high < above) if above is not None else (high < below, low > below)
-    agree = lambda seeds: 2*seeds.sum() > len(x) and stats.binomtest(int(seeds.sum()), len(x)).pvalue < .05
-    if len(x) < SEEDS: word = "undecided" if len(x) else "not run"
-    else: word = "holds" if holds and agree(side) else "does not hold" if fails and agree(~side) else "undecided"
+    value, low, high = median_interval(x) if np.isfinite(x).all() else _order_interval(x)
+    word = _verdict_word(x, low, high, threshold) if below is None else _verdict_word(-x, -high, -low, -threshold)
     return Verdict(statistic, value, low, high, len(x), word)
 
 # %% ../../nbs/analysis/00_judge.ipynb #dfa099d3
-def combine(*parts) -> str: # of `Verdict`
+def combine(
+    *parts, # a `Verdict` each
+) -> str: # holds, holds in part, does not hold, undecided
     "The verdict of a claim with several parts."
     words = {p.verdict for p in parts}
     if len(words) == 1: return words.pop()
@@ -88,49 +108,63 @@ def median_steps(
 ) -> float: # inf if no more than half ever have the event
     "Kaplan-Meier median; the middle of the rest, where the curve rests at one half, as for an ordinary median."
     steps, event = np.asarray(steps, float), np.asarray(event, bool)
-    left = stats.ecdf(stats.CensoredData(steps[event], right=steps[~event])).sf
-    first = lambda reached: next(iter(left.quantiles[reached]), math.inf)
-    return float(first(left.probabilities < .5+1e-9) + first(left.probabilities < .5-1e-9))/2
+    waiting = stats.ecdf(stats.CensoredData(steps[event], right=steps[~event])).sf
+    def first_below(share): return next(iter(waiting.quantiles[waiting.probabilities < share]), math.inf)
+    return float(first_below(.5+1e-9) + first_below(.5-1e-9))/2
 
 # %% ../../nbs/analysis/00_judge.ipynb #3652e70f
 def condition(
-    config:RunConfig,
-) -> str:
+    config:RunConfig, # of a run of the condition
+) -> str: # "fixed noise, sigma 0.2", say
     "The method and what it was given, in words; the paper's strengths and ours go without saying."
-    if config.method == "noise" and config.method_args == OUR_NOISE: config = replace(config, method="our_noise", method_args={})
-    own = dict(config.method_args)
-    if config.weight_decay != RunConfig().weight_decay: own["weight decay"] = config.weight_decay
-    return ", ".join([config.method.replace("_", " "), *(f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}" for k,v in own.items())])
+    if config.method == "noise" and config.method_args == OUR_NOISE:
+        config = replace(config, method="our_noise", method_args={})
+    given = {k.replace("_", " "): v for k, v in config.method_args.items()}
+    if config.weight_decay != RunConfig().weight_decay: given["weight decay"] = config.weight_decay
+    words = [f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in given.items()]
+    return ", ".join([config.method.replace("_", " "), *words])
+
+# %% ../../nbs/analysis/00_judge.ipynb #840962ac
+_SPEED_WORDS = {"holds": "faster", "does not hold": "slower", "not run": "undecided"}
+
+def _standing(
+    part:pd.DataFrame, # rows of the summary, of a condition ...
+    than:pd.DataFrame, # ... and of that which it is compared with
+    level:str,
+) -> dict:
+    reached = part[level].notna()
+    share = stats.binomtest(int(reached.sum()), len(part)).proportion_ci(method="wilson")
+    when, other = (rows.set_index("seed")[level].fillna(math.inf) for rows in (part, than))
+    with np.errstate(invalid="ignore"): speed = other/when
+    v = judge("", speed.dropna(), above=1)
+    return dict(runs=len(part), reached=int(reached.sum()), share_low=share.low, share_high=share.high,
+                fit=part["fit"].median(), steps=median_steps(part[level].fillna(part["steps"]), reached),
+                speed=v.value, low=v.low, high=v.high, pairs=v.n, verdict=_SPEED_WORDS.get(v.verdict, v.verdict))
 
 # %% ../../nbs/analysis/00_judge.ipynb #06b3eb47
 def standings(
-    table:Table,
-    label, # function from a `RunConfig` to the name of its condition
-    than:str, # the condition that others are compared with
-    level:str="test95", # a column of the summary
+    table:Table, # of runs under several conditions
+    label, # function from a `RunConfig` to the name of its condition; `condition`, say
+    than:str, # name of the condition that others are compared with
+    level:str="test95", # a column of the summary: the step at which a run got there
 ) -> pd.DataFrame: # a row a condition, fastest first
     "How often and when runs of each condition reach a level, and how fast against one condition, seed by seed."
     s = table.summary.assign(condition=[label(table.configs[h]) for h in table.summary["hash"]])
-    if than not in set(s["condition"]): raise GrokError(f"no condition {than!r}; there are {', '.join(dict.fromkeys(s['condition']))}")
-    when = lambda name: s[s["condition"] == name].set_index("seed")[level].fillna(math.inf)
-    rows = []
-    for name,part in s.groupby("condition", sort=False):
-        there = part[level].notna()
-        share = stats.binomtest(int(there.sum()), len(part)).proportion_ci(method="wilson")
-        with np.errstate(invalid="ignore"): speed = when(than)/when(name)
-        v = judge("", speed.dropna(), above=1)
-        word = {"holds": "faster", "does not hold": "slower", "not run": "undecided"}.get(v.verdict, v.verdict) if name != than else ""
-        rows.append(dict(condition=name, runs=len(part), there=int(there.sum()), share_low=share.low, share_high=share.high, fit=part["fit"].median(),
-            steps=median_steps(part[level].fillna(part["steps"]), there), speed=v.value, low=v.low, high=v.high, pairs=v.n, says=word))
+    check_name("condition", than, dict.fromkeys(s["condition"]))
+    rows = [dict(condition=name, **_standing(part, s[s["condition"] == than], level))
+            for name, part in s.groupby("condition", sort=False)]
+    for row in rows:
+        if row["condition"] == than: row["verdict"] = ""
     return pd.DataFrame(rows).sort_values("steps", kind="stable").reset_index(drop=True)
 
 # %% ../../nbs/analysis/00_judge.ipynb #93528ed9
 def speed_text(
     standing:pd.DataFrame, # of `standings`
-    conditions:list, # of its rows
-) -> str:
+    conditions:list, # names of the rows to tell of
+) -> str: # "noise: 2.00 [1.90, 2.10] (8 pairs, faster)", say
     "How fast conditions are against the one that the table compares with, in words."
+    def one(name, r):
+        missing = f", {r.reached} of {r.runs} get there" if r.reached < r.runs else ""
+        return f"{name}: {r.speed:.2f} [{r.low:.2f}, {r.high:.2f}] ({r.pairs} pairs, {r.verdict}{missing})"
     rows = standing.set_index("condition")
-    missing = lambda r: f", {r.there} of {r.runs} get there" if r.there < r.runs else ""
-    tell = lambda c, r: f"{c}: {r.speed:.2f} [{r.low:.2f}, {r.high:.2f}] ({r.pairs} pairs, {r.says}{missing(r)})"
-    return "; ".join(tell(c, rows.loc[c]) for c in conditions)
+    return "; ".join(one(name, rows.loc[name]) for name in conditions)

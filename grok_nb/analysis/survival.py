@@ -26,7 +26,7 @@ def forecaster():
 def survival_edges(
     time, # (n,) steps from the cut to the grok, or to the end of the run
     event, # (n,) bool, grokked: false means censored at `time`
-    intervals:int=8,
+    intervals:int=8, # at most; fewer where many times are the same
 ) -> np.ndarray: # (intervals + 1,) steps, the first 0
     "Ends of the intervals: quantiles of the times of those that grok; later than the last of them nothing is known."
     time, event = np.asarray(time, float), np.asarray(event, bool)
@@ -34,10 +34,16 @@ def survival_edges(
     return np.unique(np.r_[0., np.quantile(time[event], np.linspace(0, 1, intervals+1)[1:])])
 
 # %% ../../nbs/analysis/04_survival.ipynb #13465d2c
-def _person_periods(X, edges): # rows of every run in every interval: its numbers, and which interval it is
+def _person_periods(X, edges) -> np.ndarray: # (n*k, d + k) rows of every run in every interval
     n, k = len(X), len(edges)-1
     which = np.tile(np.eye(k), (n, 1))
     return np.c_[np.repeat(np.asarray(X, float), k, 0), which]
+
+# %% ../../nbs/analysis/04_survival.ipynb #9fc6c627
+def _at_risk(time, event, edges) -> tuple: # (n, k) bool each: what is known of a run in an interval; who groks there
+    time, event = np.asarray(time, float)[:, None], np.asarray(event, bool)[:, None]
+    start, end = np.asarray(edges)[:-1], np.asarray(edges)[1:]
+    return (time > start) & (event | (time >= end)), event & (time > start) & (time <= end)
 
 # %% ../../nbs/analysis/04_survival.ipynb #0ac0f123
 def fit_hazard(
@@ -45,14 +51,10 @@ def fit_hazard(
     time, # (n,) steps from the cut to the grok, or to the end of the run
     event, # (n,) bool, grokked
     edges, # of `survival_edges`
-):
+): # a fitted `forecaster`
     "A model of the chance to grok in an interval, given that it has not happened yet; give it to `survival`."
-    time, event, edges = np.asarray(time, float), np.asarray(event, bool), np.asarray(edges)
-    start, end = edges[:-1], edges[1:]
-    happens = event[:, None] & (time[:, None] > start) & (time[:, None] <= end)
-    at_risk = (time[:, None] > start) & (event[:, None] | (time[:, None] >= end)) # censored within an interval: not known
-    rows = at_risk.ravel()
-    return forecaster().fit(_person_periods(X, edges)[rows], happens.ravel()[rows])
+    risk, happens = _at_risk(time, event, edges)
+    return forecaster().fit(_person_periods(X, edges)[risk.ravel()], happens.ravel()[risk.ravel()])
 
 # %% ../../nbs/analysis/04_survival.ipynb #4295d7ea
 def survival(
@@ -80,14 +82,15 @@ def median_time(
 def held_out_survival(
     X:pd.DataFrame, time, event, # as for `fit_hazard`
     groups, # (n,) configurations: held out whole
-    folds:int=10,
+    folds:int=10, # as many models are fitted
 ) -> tuple: # ((n, intervals) survival from a model that saw nothing of the configuration, edges)
     "The survival model, cross-validated over configurations."
     time, event = np.asarray(time, float), np.asarray(event, bool)
     edges = survival_edges(time, event)
     out = np.zeros((len(X), len(edges)-1))
-    for train,test in GroupKFold(folds, shuffle=True, random_state=0).split(X, event, groups):
-        out[test] = survival(fit_hazard(X.iloc[train], time[train], event[train], edges), X.iloc[test], edges)
+    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, event, groups):
+        model = fit_hazard(X.iloc[train], time[train], event[train], edges)
+        out[test] = survival(model, X.iloc[test], edges)
     return out, edges
 
 # %% ../../nbs/analysis/04_survival.ipynb #da8d3736

@@ -1,4 +1,4 @@
-"The claims: named sweeps, rules and verdicts. Called, it gives the verdicts: `from grok_nb import claims; claims('C9')`."
+"The claims: named sweeps, rules, verdicts. Called, it gives the verdicts: `from grok_nb import claims; claims('C9')`."
 import sys as _sys
 from types import ModuleType as _Module
 
@@ -9,4 +9,5 @@ class _Claims(_Module):
         return claims(only)
 
 
-_sys.modules[__name__].__class__ = _Claims  # a package and a function of one name would hide each other by order of import
+# A package and a function of one name would hide each other, by the order in which they are imported.
+_sys.modules[__name__].__class__ = _Claims

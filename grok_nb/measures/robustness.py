@@ -9,96 +9,101 @@ __all__ = ['weight_norm', 'perturbation_error', 'input_gradient', 'gauss_newton_
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError
 from ..errors import GrokError, check_whole
-from .features import feature_names, gaussian, observe
 from .entropy import Estimate, estimate
+from .features import feature_names, gaussian, observe
 from .information import mean_and_error
 
 # %% ../../nbs/measures/03_robustness.ipynb #9f679a52
 def weight_norm(
-    model:nn.Module,
-    p:float=2., # 1 or 2, say
-) -> float:
+    model:nn.Module, # any module
+    p:float=2., # > 0: 1 or 2, say
+) -> float: # >= 0
     "The p-norm of all weights together."
     return sum(w.detach().double().abs().pow(p).sum() for w in model.parameters()).pow(1/p).item()
+
+# %% ../../nbs/measures/03_robustness.ipynb #11a199c4
+def _output_name(model:nn.Module) -> str:
+    return "logits" if "logits" in feature_names(model) else "output"
+
+def _outputs(model:nn.Module, x, noise=None, **where) -> Tensor: # (n, c), differentiable
+    name = _output_name(model)
+    return observe(model, x, name, noise, **where)[name]
 
 # %% ../../nbs/measures/03_robustness.ipynb #6162e269
 @torch.no_grad()
 def perturbation_error(
-    model:nn.Module,
+    model:nn.Module, # any module that `observe` can read
     x, # (n, ...) inputs
     sigma:float, # >= 0, of the noise
-    draws:int=4,
-    generator:torch.Generator=None,
+    draws:int=4, # of the noise, at least 1
+    generator:torch.Generator=None, # of the noise
     **where # as for `observe`
 ) -> tuple: # (mean over inputs and draws of the squared distance of the outputs, standard error over draws)
     "Mean ||f(x + D) - f(x)||^2."
     draws = check_whole("draws", draws, 1)
-    last = "logits" if "logits" in feature_names(model) else "output"
-    clean = observe(model, x, last, **where)[last]
-    each = [(observe(model, x, last, gaussian(sigma, generator), **where)[last]-clean).square().sum(1).double().mean() for _ in range(draws)]
-    return mean_and_error([estimate(o) for o in each])
+    clean = _outputs(model, x, **where)
+    def once(): return (_outputs(model, x, gaussian(sigma, generator), **where) - clean).square().sum(1).double().mean()
+    return mean_and_error([estimate(once()) for _ in range(draws)])
 
-# %% ../../nbs/measures/03_robustness.ipynb #11a199c4
-def _outputs(model:nn.Module, x, noise=None) -> Tensor: # (n, c), differentiable
-    name = "logits" if "logits" in feature_names(model) else "output"
-    return observe(model, x, name, noise)[name]
-
-def _probe_signs(like:Tensor, generator) -> Tensor:
+# %% ../../nbs/measures/03_robustness.ipynb #25111c45
+def _probe_signs(like:Tensor, generator) -> Tensor: # of 1 and -1
     return torch.randint(0, 2, like.shape, generator=generator, device=like.device).to(like)*2 - 1
 
-def _estimate(values:list) -> Estimate: # from one value a probe vector
+def _from_probes(values:list) -> Estimate: # of one value a probe vector
     values = torch.stack(values).double()
-    return estimate(values.mean(), values-values.mean())
+    return estimate(values.mean(), values - values.mean())
 
 # %% ../../nbs/measures/03_robustness.ipynb #84c7b27a
 def input_gradient(
-    model:nn.Module,
+    model:nn.Module, # any module that `observe` can read
     x:Tensor, # (n, ...) inputs; pairs of the project's transformer: the gradient is at the embeddings
-    probes:int=4, # at least 2
-    generator:torch.Generator=None,
+    probes:int=4, # probe vectors, at least 2
+    generator:torch.Generator=None, # of the signs
 ) -> Estimate: # mean over inputs of ||df/dx||_F^2
     "Mean squared norm of the outputs' gradient at the inputs."
-    kept = []
+    noise = []
     def zeros(shape, like):
-        kept.append(torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True))
-        return kept[-1]
+        noise.append(torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True))
+        return noise[-1]
     out, probes = _outputs(model, x, zeros), check_whole("probes", probes, 2)
-    squares = [torch.autograd.grad((_probe_signs(out, generator)*out).sum(), kept[0], retain_graph=True)[0].square().sum() for _ in range(probes)]
-    return _estimate([s/len(out) for s in squares])
+    def once():
+        slope, = torch.autograd.grad((_probe_signs(out, generator)*out).sum(), noise[0], retain_graph=True)
+        return slope.square().sum()/len(out)
+    return _from_probes([once() for _ in range(probes)])
 
 # %% ../../nbs/measures/03_robustness.ipynb #6911e3a3
 def gauss_newton_trace(
-    model:nn.Module,
+    model:nn.Module, # any module that `observe` can read
     x:Tensor, # (n, ...) inputs
-    probes:int=8, # at least 2
-    generator:torch.Generator=None,
+    probes:int=8, # probe vectors, at least 2
+    generator:torch.Generator=None, # of the signs
 ) -> Estimate: # mean over inputs of ||df/dW||_F^2
     "Trace of the Gauss-Newton matrix of the loss (1/2n) sum ||f - y||^2: the Hessian's where the network interpolates."
     weights, out, probes = list(model.parameters()), _outputs(model, x), check_whole("probes", probes, 2)
-    squares = [sum(g.square().sum() for g in torch.autograd.grad((_probe_signs(out, generator)*out).sum(), weights, retain_graph=True))
-        for _ in range(probes)]
-    return _estimate([s/len(out) for s in squares])
+    def once():
+        slopes = torch.autograd.grad((_probe_signs(out, generator)*out).sum(), weights, retain_graph=True)
+        return sum(slope.square().sum() for slope in slopes)/len(out)
+    return _from_probes([once() for _ in range(probes)])
 
 # %% ../../nbs/measures/03_robustness.ipynb #289839e7
 def sharpness(
-    model:nn.Module,
+    model:nn.Module, # any module
     x:Tensor, # (n, ...) inputs
     y:Tensor, # (n,) labels
     loss:str="cross_entropy", # mean over the inputs; "mse": (1/2n) sum ||f - one-hot||^2
-    probes:int=8, # at least 2
-    generator:torch.Generator=None,
-) -> Estimate:
-    "Trace of the loss Hessian, by Hessian-vector products (Hutchinson 1990); the transformer's go through its slow twin."
+    probes:int=8, # probe vectors, at least 2
+    generator:torch.Generator=None, # of the signs
+) -> Estimate: # any sign: the loss need not be convex
+    "Trace of the loss Hessian, by Hessian-vector products (Hutchinson 1990); of a fast model's through its slow twin."
     if loss not in ("cross_entropy", "mse"): raise GrokError(f"loss={loss!r}: must be 'cross_entropy' or 'mse'")
-    probes, weights, model = check_whole("probes", probes, 2), list(model.parameters()), model.slow() if hasattr(model, "slow") else model
-    out = model(x)
-    if loss == "mse": value = (out-nn.functional.one_hot(y, out.shape[1])).square().sum()/2/len(out)
-    else: value = nn.functional.cross_entropy(out, y)
-    grads = torch.autograd.grad(value, weights, create_graph=True)
+    probes, weights = check_whole("probes", probes, 2), list(model.parameters())
+    out = (model.slow() if hasattr(model, "slow") else model)(x)
+    if loss == "cross_entropy": value = nn.functional.cross_entropy(out, y)
+    else: value = (out - nn.functional.one_hot(y, out.shape[1])).square().sum()/2/len(out)
+    slopes = torch.autograd.grad(value, weights, create_graph=True)
     def once():
         signs = [_probe_signs(w, generator) for w in weights]
-        product = torch.autograd.grad(sum((g*v).sum() for g,v in zip(grads, signs)), weights, retain_graph=True)
-        return sum((h*v).sum() for h,v in zip(product, signs))
-    return _estimate([once() for _ in range(probes)])
+        along = sum((s*v).sum() for s, v in zip(slopes, signs))
+        return sum((h*v).sum() for h, v in zip(torch.autograd.grad(along, weights, retain_graph=True), signs))
+    return _from_probes([once() for _ in range(probes)])

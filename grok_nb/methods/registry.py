@@ -19,7 +19,8 @@ from grok_nb.methods.rivals import (
     StableMax)
 
 # %% ../../nbs/methods/03_registry.ipynb #b95be183
-METHODS = {"standard": Method, "noise": Noise, "our_noise": OurNoise, "fixed_noise": FixedNoise, "abelian": Abelian,
+METHODS = { # name -> class
+    "standard": Method, "noise": Noise, "our_noise": OurNoise, "fixed_noise": FixedNoise, "abelian": Abelian,
     "suppress": Suppress, "translation": Translation, "l1": L1, "label_smoothing": LabelSmoothing,
     "stablemax": StableMax, "mirrored": Mirrored, "dropout": Dropout, "input_gradient": InputGradient,
     "adversarial": Adversarial, "grokfast": Grokfast, "grokfast_ma": GrokfastMA, "orthogonal": OrthogonalGradient}
@@ -37,18 +38,22 @@ def make_methods(
     "The methods of a run; an unknown name or argument is an error that lists the known ones."
     names, args = name.split("+"), dict(args or {})
     check_names("method", names, METHODS)
-    if len(adding := [o for o in names if METHODS[o].inputs is not Method.inputs]) > 1:
-        raise GrokError(f"method {name!r}: {' and '.join(adding)} both add inputs of their own; only one of a run's methods can")
+    adding = [o for o in names if METHODS[o].inputs is not Method.inputs]
+    if len(adding) > 1:
+        raise GrokError(f"method {name!r}: {' and '.join(adding)} both add inputs of their own; "
+                        "only one of a run's methods can")
     known = {o: _arguments(METHODS[o]) for o in names}
     if stray := set(args) - {k for ks in known.values() for k in ks}:
-        takes = "; ".join(f"{o} takes {', '.join(ks) or 'no arguments'}" for o,ks in known.items())
+        takes = "; ".join(f"{o} takes {', '.join(ks) or 'no arguments'}" for o, ks in known.items())
         raise GrokError(f"method {name!r} does not take {', '.join(sorted(stray))}; {takes}")
-    return [METHODS[o](**{k: v for k,v in args.items() if k in known[o]}) for o in names]
+    return [METHODS[o](**{k: v for k, v in args.items() if k in known[o]}) for o in names]
 
 # %% ../../nbs/methods/03_registry.ipynb #65cd9a47
 def noise_floor(
     name:str, # as for `make_methods`
-    args:dict=None,
-) -> float: # 0 without noise
-    "Strength of a run's noise once its training set is fitted."
-    return max((m.sigma(torch.ones(1, dtype=torch.float64)).item() for m in make_methods(name, args) if type(m) in (Noise, OurNoise, FixedNoise)), default=0.)
+    args:dict=None, # arguments, each for the method that has it
+) -> float: # standard deviation; 0 without noise
+    "Strength of a run's random noise once its training set is fitted."
+    fitted = torch.ones(1, dtype=torch.float64)
+    random = [m for m in make_methods(name, args) if type(m) in (Noise, OurNoise, FixedNoise)]
+    return max((m.sigma(fitted).item() for m in random), default=0.)

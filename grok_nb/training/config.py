@@ -10,15 +10,69 @@ import hashlib
 import json
 from dataclasses import MISSING, dataclass, field, fields
 
+from fastcore.basics import patch
+
 from ..errors import GrokError, check_name, check_names, check_number, check_whole, shown
 from ..methods.registry import make_methods
 from ..measures.probes import probe_spec
+
+# %% ../../nbs/training/00_config.ipynb #66c8f892
+def _plain(value): # what JSON makes of it: a config is compared with one that was read from a file
+    try: return json.loads(json.dumps(value, allow_nan=False))
+    except (ValueError, RecursionError) as e:
+        raise GrokError(f"{str(value)[:80]} cannot be kept as JSON: {e}") from None
+
+# %% ../../nbs/training/00_config.ipynb #cfg00010
+def _nested(betas, method_args, probes) -> dict: # the three fields that hold several values, in full and plain
+    specs = (probes,) if isinstance(probes, (str, dict)) else probes
+    try:
+        full = tuple(_plain(probe_spec(o)) for o in specs)
+        return dict(betas=tuple(betas), method_args=_plain(dict(method_args)), probes=full)
+    except (TypeError, ValueError) as e:
+        raise GrokError(f"betas = {shown(betas)}, method_args = {shown(method_args)}, probes = {shown(probes)}; they "
+                        f"must be two numbers, a dict of arguments, and a list of probes ({str(e)[:200]}).") from None
+
+# %% ../../nbs/training/00_config.ipynb #dc1294e1
+_MOST = 2**31 - 1 # of a whole number: what every library that meets it can hold
+_WHOLE = {"p": (1, _MOST), "n_train": (1, _MOST), "seed": (0, _MOST), "d_model": (1, _MOST), "n_heads": (1, _MOST),
+          "d_mlp": (1, _MOST), "width": (1, _MOST), "batch_size": (0, _MOST), "steps": (1, _MOST),
+          "log_every": (1, _MOST), "hold": (0, _MOST), "frames": (0, 10**6), "threads": (1, 1024)}
+_REAL = {"train_frac": "[0, inf)", "init_scale": "(0, inf)", "lr": "(0, inf)", "weight_decay": "[0, inf)",
+         "target": "(0, 1]", "stop_factor": "[0, inf)"}
+_CHOICES = {"loss": ("cross_entropy", "mse"), "dtype": ("float32", "float64")}
+
+# %% ../../nbs/training/00_config.ipynb #cfg00005
+def _check_values(values:dict): # field -> value; each by itself
+    for name, value in values.items():
+        if name in _WHOLE: check_whole(name, value, *_WHOLE[name])
+        if name in _REAL: check_number(name, value, _REAL[name])
+        if name in _CHOICES: check_name(name, value, _CHOICES[name])
+        if name in ("task", "split", "method") and not isinstance(value, str):
+            raise GrokError(f"{name} = {shown(value)}; it must be a name.")
+        if name == "unit_norm" and not isinstance(value, bool):
+            raise GrokError(f"unit_norm = {shown(value)}; it must be true or false.")
+
+# %% ../../nbs/training/00_config.ipynb #cfg00009
+def _check_together(c): # a `RunConfig` whose values are right, each by itself
+    if 0 < c.stop_factor < 1:
+        raise GrokError(f"stop_factor = {c.stop_factor}; it must be 0 (use the whole budget) or at least 1.")
+    if len(c.betas) != 2: raise GrokError(f"betas = {shown(c.betas)}; they must be two numbers in [0, 1).")
+    for beta in c.betas: check_number("betas", beta, "[0, 1)")
+    for name, value in c.method_args.items():
+        if isinstance(value, int): check_number(f"method_args: {name}", int(value))
+    if c.d_model % c.n_heads:
+        raise GrokError(f"d_model = {c.d_model}; it must be a multiple of n_heads = {c.n_heads}.")
+    for probe in c.probes:
+        if probe["every"] % c.log_every:
+            raise GrokError(f"probe {probe['name']!r}: every = {probe['every']}; "
+                            f"log_every = {c.log_every} must divide it.")
+    make_methods(c.method, c.method_args)
 
 # %% ../../nbs/training/00_config.ipynb #6f4afda3
 @dataclass(frozen=True)
 class RunConfig:
     "Everything that a run's numbers depend on; `paper_config` gives the paper's settings of either task."
-    task:str = "add" # an operation of `grok_nb.groups`, or "mnist"
+    task:str = "add" # an operation of `grok_nb.tasks.groups`, or "mnist"
     p:int = 113 # size of the operation (its modulus, say)
     train_frac:float = .3 # share of the pairs to train on, in (0, 1)
     split:str = "random" # "random", "mirror_closed" or "mirror_open"
@@ -35,7 +89,7 @@ class RunConfig:
     weight_decay:float = 1. # of AdamW
     betas:tuple = (.9, .98) # of AdamW
     batch_size:int = 0 # examples a step; 0: the whole training set
-    method:str = "standard" # names of `grok_nb.perturb.METHODS` joined by "+"
+    method:str = "standard" # names of `grok_nb.methods.registry.METHODS` joined by "+"
     method_args:dict = field(default_factory=dict) # their arguments
     steps:int = 25_000 # budget
     log_every:int = 25 # steps between rows of the history
@@ -43,65 +97,28 @@ class RunConfig:
     hold:int = 500 # ... for so many steps
     stop_factor:float = 1.5 # stop at this multiple of the step at which it grokked; 0: use the whole budget
     frames:int = 200 # pictures to keep, spaced evenly in log steps
-    probes:tuple = () # specifications as `grok_nb.probes.probe_spec` takes them: names or dicts
+    probes:tuple = () # specifications as `grok_nb.measures.probes.probe_spec` takes them: names or dicts
     threads:int = 1 # of torch
     dtype:str = "float32" # or "float64"
 
     def __post_init__(self):
-        specs = (self.probes,) if isinstance(self.probes, (str, dict)) else self.probes
-        try: plain = dict(betas=tuple(self.betas), method_args=_plain(dict(self.method_args)), probes=tuple(_plain(probe_spec(o)) for o in specs))
-        except (TypeError, ValueError) as e: raise GrokError(f"betas={self.betas!r}, method_args={self.method_args!r}, probes={self.probes!r}: "
-            f"must be two numbers, a dict of arguments, and a list of probes ({e})"[:500]) from None
-        for k,v in plain.items(): object.__setattr__(self, k, v)
-        _check_config(self)
+        for name, value in _nested(self.betas, self.method_args, self.probes).items():
+            object.__setattr__(self, name, value)
+        _check_values(vars(self))
+        _check_together(self)
 
-    @property
-    def hash(self) -> str:
-        "Twelve hex digits of the sha256 of what differs from the defaults: a new field leaves old names as they are."
-        changed = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != _default(f)}
-        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
-
-# %% ../../nbs/training/00_config.ipynb #66c8f892
-def _plain(v): # what JSON makes of it: a config is compared with one that was read from a file
-    try: return json.loads(json.dumps(v, allow_nan=False))
-    except (ValueError, RecursionError) as e: raise GrokError(f"{str(v)[:80]} cannot be kept as JSON: {e}") from None
-
-def _default(f): return f.default_factory() if f.default is MISSING else f.default
-
-# %% ../../nbs/training/00_config.ipynb #dc1294e1
-_HIGHEST = {"threads": 1024, "frames": 10**6} # of whole numbers; 2**31 - 1 for the others
-_WHOLE = ("p", "n_train", "d_model", "n_heads", "d_mlp", "width", "steps", "log_every", "threads") # 1 or more
-_WHOLE_OR_NONE = ("seed", "batch_size", "hold", "frames") # 0 or more
-_REAL = {"train_frac": "[0, inf)", "init_scale": "(0, inf)", "lr": "(0, inf)", "weight_decay": "[0, inf)",
-    "target": "(0, 1]", "stop_factor": "[0, inf)"}
-_CHOICES = {"loss": ("cross_entropy", "mse"), "dtype": ("float32", "float64")}
-
-def _check_numbers(c:RunConfig):
-    for name in _WHOLE + _WHOLE_OR_NONE:
-        check_whole(name, getattr(c, name), int(name in _WHOLE), _HIGHEST.get(name, 2**31-1))
-    for name, interval in _REAL.items(): check_number(name, getattr(c, name), interval)
-    if 0 < c.stop_factor < 1: raise GrokError(f"stop_factor = {c.stop_factor}; it must be 0 (use the whole budget) or at least 1.")
-    if len(c.betas) != 2: raise GrokError(f"betas = {shown(c.betas)}; they must be two numbers in [0, 1).")
-    for beta in c.betas: check_number("betas", beta, "[0, 1)")
-    for name, value in c.method_args.items():
-        if isinstance(value, int): check_number(f"method_args: {name}", int(value))
-
-def _check_config(c:RunConfig):
-    _check_numbers(c)
-    for name in ("task", "split", "method"):
-        if not isinstance(value := getattr(c, name), str): raise GrokError(f"{name} = {shown(value)}; it must be a name.")
-    for name, known in _CHOICES.items(): check_name(name, getattr(c, name), known)
-    if not isinstance(c.unit_norm, bool): raise GrokError(f"unit_norm = {shown(c.unit_norm)}; it must be true or false.")
-    if c.d_model % c.n_heads: raise GrokError(f"d_model = {c.d_model}; it must be a multiple of n_heads = {c.n_heads}.")
-    for probe in c.probes:
-        if probe["every"] % c.log_every:
-            raise GrokError(f"probe {probe['name']!r}: every = {probe['every']}; log_every = {c.log_every} must divide it.")
-    make_methods(c.method, c.method_args)
+# %% ../../nbs/training/00_config.ipynb #cfg00015
+@patch(as_prop=True)
+def hash(self:RunConfig) -> str:
+    "Twelve hex digits of the sha256 of what differs from the defaults: a new field leaves old names as they are."
+    default = lambda f: f.default_factory() if f.default is MISSING else f.default
+    changed = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != default(f)}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
 
 # %% ../../nbs/training/00_config.ipynb #86d6606a
 def paper_config(
     task:str="add", # an operation, or "mnist"
-    method:str="standard",
+    method:str="standard", # names of methods joined by "+"
     **settings # any field of `RunConfig`
 ) -> RunConfig:
     "The paper's settings for a task and method, with changes."
@@ -109,7 +126,7 @@ def paper_config(
     base = {}
     if task == "mnist":
         base = dict(loss="mse", batch_size=200, init_scale=8., weight_decay=.02, betas=(.9, .999), steps=100_000,
-            log_every=100, target=.85)
+                    log_every=100, target=.85)
         if method == "noise": base["method_args"] = dict(lambda1=.06, lambda2=.03)
     return RunConfig(**{**base, "task": task, "method": method, **settings})
 
