@@ -86,6 +86,7 @@ def test_a_strangers_files_are_refused():
 
 LONG = """
 import sys
+from grok_nb import RunConfig, fit
 config = RunConfig(p=11, train_frac=.5, d_model=16, d_mlp=32, steps=int(sys.argv[2]), log_every=10, frames=5, stop_factor=0)
 run = fit(config, sys.argv[1], quiet=True, callbacks=[lambda t: t.step or print("under way", flush=True)])
 print(run.status, len(run.history))
@@ -111,7 +112,7 @@ def test_ctrl_c_ends_a_sweep_and_keeps_its_run(tmp_path):
     configs = grid(seed=range(3), p=7, train_frac=.5, d_model=16, d_mlp=32, steps=100, log_every=10, frames=0, stop_factor=0)
     code = textwrap.dedent(f"""
         import os, signal
-        import grok_nb.sweep as s
+        import grok_nb.runs.sweep as s
         def interrupt(*args, before=s.fit, **kwargs):
             return before(*args, callbacks=[lambda t: t.step == 50 and os.kill(os.getpid(), signal.SIGINT)], **kwargs)
         s.fit = interrupt
@@ -153,7 +154,7 @@ def test_an_interrupt_before_the_first_row_leaves_a_run_that_goes_on(tmp_path):
     def at_once(t):
         raise AssertionError("no row was asked for")
 
-    import grok_nb.train as train
+    import grok_nb.training.fit as train
     before = train.train_loop
     try:
         train.train_loop = lambda t, *args: "interrupted"

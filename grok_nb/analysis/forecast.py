@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['CONFIGURATION', 'PLAIN', 'PERTURBED', 'SETS', 'cut_step', 'at_cut', 'groks_in_budget', 'forecast_data', 'held_out',
-           'auc_interval', 'auc_gain', 'norm_delay', 'caught_early', 'dmd_residual', 'forecast_problem', 'forecasts',
+           'auc_interval', 'auc_gain', 'caught_early', 'norm_delay', 'dmd_residual', 'forecast_problem', 'forecasts',
            'will_it_grok']
 
 # %% ../../nbs/analysis/05_forecast.ipynb #491a8d44
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,31 +18,37 @@ from sklearn.model_selection import GroupKFold
 from ..errors import GrokError, check_number, same_length
 from ..methods.registry import noise_floor
 from ..training.config import RunConfig
-from ..training.history import check_history, first_held
+from ..training.history import check_history, fit_step
 from ..runs.table import Table, results
 from .survival import (
     concordance, fit_hazard, forecaster, held_out_survival, median_time, survival, survival_edges)
 
-# %% ../../nbs/analysis/05_forecast.ipynb #40bfadd2
-CONFIGURATION = ("p", "train_frac", "weight_decay", "sigma")
-
 # %% ../../nbs/analysis/05_forecast.ipynb #9f6339a4
 def cut_step(
-    history:pd.DataFrame,
-    config:RunConfig,
+    history:pd.DataFrame, # of a run
+    config:RunConfig, # of the run
     share:float=.2, # of the budget, at the latest
 ) -> float: # step
     "Where a forecast is made."
     check_number("share", share, "(0, 1]")
-    held = first_held(history["step"], history["train/acc"], .99, 0)
-    return min(share*config.steps, held if held == held else math.inf)
+    fit = fit_step(history, hold=0)
+    return min(share*config.steps, math.inf if math.isnan(fit) else fit)
+
+# %% ../../nbs/analysis/05_forecast.ipynb #40bfadd2
+CONFIGURATION = ("p", "train_frac", "weight_decay", "sigma") # what a forecast knows before the run begins
+
+# %% ../../nbs/analysis/05_forecast.ipynb #58b1a0c1
+def _value_and_slope(x:np.ndarray, y:np.ndarray) -> tuple: # of a curve over log steps, at its end
+    late = x >= x[-1]-1
+    off = x[late] - x[late].mean()
+    return y[-1], off @ y[late]/(off @ off) if np.ptp(x[late]) > 0 else 0.
 
 # %% ../../nbs/analysis/05_forecast.ipynb #bf2a5f8a
 def at_cut(
-    history:pd.DataFrame,
-    config:RunConfig,
+    history:pd.DataFrame, # of a run
+    config:RunConfig, # of the run
     measures:list, # columns
-    share:float=.2,
+    share:float=.2, # of the budget, at which the cut is at the latest
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
     check_history(history, "train/acc", "test/acc", *measures)
@@ -49,92 +56,88 @@ def at_cut(
     steps = history["step"].to_numpy(float)
     past = steps <= max(cut, steps[0])
     if history["test/acc"].to_numpy()[past][-1] > .5: return None
-    noise = noise_floor(config.method, config.method_args)
-    out = dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=noise, cut=math.log(cut+1))
+    sigma = noise_floor(config.method, config.method_args)
+    out = dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=sigma,
+               cut=math.log(cut+1))
     for m in measures:
         values = history[m].to_numpy(float)
         known = past & np.isfinite(values)
         if not known.any(): raise GrokError(f"{m!r} has no value up to step {cut:.0f}: read it more often")
-        x, y = np.log(steps[known]+1), values[known]
-        out[m], late = y[-1], x >= x[-1]-1
-        off = x[late] - x[late].mean()
-        out[f"{m} slope"] = off @ y[late]/(off @ off) if np.ptp(x[late]) > 0 else 0.
+        out[m], out[f"{m} slope"] = _value_and_slope(np.log(steps[known]+1), values[known])
     return out
 
 # %% ../../nbs/analysis/05_forecast.ipynb #d14cb0e0
-def groks_in_budget(history:pd.DataFrame, config:RunConfig, level:float=.95) -> bool:
+def groks_in_budget(
+    history:pd.DataFrame, # of a run
+    config:RunConfig, # of the run
+    level:float=.95, # of test accuracy
+) -> bool:
     "Whether test accuracy reaches the level within the run."
     return bool((history["test/acc"] >= level).any())
 
 # %% ../../nbs/analysis/05_forecast.ipynb #65ceb365
 def forecast_data(
-    histories:list,
-    configs:list, # of `RunConfig`
-    measures:list,
-    share:float=.2,
-) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: one a configuration whatever the seed, (n,) which runs are left)
-    "The forecasting problem of a set of runs."
-    from dataclasses import replace
-    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i) for i,(h,c) in enumerate(zip(histories, configs))]
-    rows = [o for o in rows if o[0] is not None]
+    histories:list, # of DataFrames, a run each
+    configs:list, # of `RunConfig`, in the same order
+    measures:list, # columns
+    share:float=.2, # of the budget, at which the cut is at the latest
+) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: a configuration whatever the seed, (n,) runs left)
+    "The forecasting problem of a set of runs; those with no question left at the cut are left out."
+    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i)
+            for i, (h, c) in enumerate(zip(histories, configs))]
+    rows = [row for row in rows if row[0] is not None]
     if not rows: raise GrokError("no run has a question left at the cut")
-    return pd.DataFrame([o[0] for o in rows]), *(np.array([o[k] for o in rows]) for k in (1, 2, 3))
+    return pd.DataFrame([row[0] for row in rows]), *(np.array([row[k] for row in rows]) for k in (1, 2, 3))
 
 # %% ../../nbs/analysis/05_forecast.ipynb #312cbcb7
 def held_out(
     X:pd.DataFrame, # (n, d) numbers at the cut
-    y, # (n,) bool
+    y, # (n,) bool, the run groks
     groups, # (n,) configurations: held out whole
-    folds:int=10,
+    folds:int=10, # as many models are fitted
 ) -> np.ndarray: # (n,) probability from a model that saw nothing of the configuration
     "Logistic regression, cross-validated over configurations."
     out = np.zeros(len(y))
-    for train,test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, groups):
-        if y[train].all() or not y[train].any(): raise GrokError("all runs come to the same end: there is nothing to learn")
+    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, groups):
+        if y[train].all() or not y[train].any():
+            raise GrokError("all runs come to the same end: there is nothing to learn")
         out[test] = forecaster().fit(X.iloc[train], y[train]).predict_proba(X.iloc[test])[:, 1]
     return out
 
 # %% ../../nbs/analysis/05_forecast.ipynb #4f6553a0
-def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of the runs themselves, then of resampled configurations
+def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of the runs themselves, then of resamples
     y, scores = np.asarray(y, bool), np.asarray(scores, float)
     _, group = np.unique(groups, return_inverse=True)
     n = group.max() + 1
-    count = np.r_[np.ones((1, n), int), np.random.default_rng(0).multinomial(n, np.full(n, 1/n), draws)][:, group]
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1/n), draws)
+    count = np.r_[np.ones((1, n), int), drawn][:, group]
     above = (scores[y][:, None] > scores[~y]) + .5*(scores[y][:, None] == scores[~y])
-    with np.errstate(invalid="ignore"): return ((count[:, y] @ above)*count[:, ~y]).sum(1)/(count[:, y].sum(1)*count[:, ~y].sum(1))
+    with np.errstate(invalid="ignore"):
+        return ((count[:, y] @ above)*count[:, ~y]).sum(1)/(count[:, y].sum(1)*count[:, ~y].sum(1))
 
 # %% ../../nbs/analysis/05_forecast.ipynb #437cc65b
 def auc_interval(
-    y, # (n,) bool
-    scores, # (n,)
+    y, # (n,) bool, the run groks
+    scores, # (n,) higher: more likely to
     groups, # (n,) configurations, resampled whole
-    draws:int=2000,
-    level:float=.95,
+    draws:int=2000, # bootstrap samples
+    level:float=.95, # of the interval
 ) -> tuple: # (AUC, low, high)
     "ROC AUC with a bootstrap over configurations."
     own, *drawn = _auc_draws(y, scores, groups, draws)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
 # %% ../../nbs/analysis/05_forecast.ipynb #b4387113
-def auc_gain(y, scores, base, groups, draws:int=2000, level:float=.95) -> tuple: # (gain, low, high)
+def auc_gain(
+    y, # (n,) bool, the run groks
+    scores, base, # (n,) each, higher: more likely to
+    groups, # (n,) configurations, resampled whole
+    draws:int=2000, # bootstrap samples
+    level:float=.95, # of the interval
+) -> tuple: # (gain, low, high)
     "AUC of `scores` less that of `base`, resampled together."
     own, *drawn = _auc_draws(y, scores, groups, draws) - _auc_draws(y, base, groups, draws)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
-
-# %% ../../nbs/analysis/05_forecast.ipynb #37151927
-def norm_delay(
-    squared_norm:float, # when the training set is fitted
-    target:float, # squared norm at which runs of this task grok
-    lr:float,
-    weight_decay:float,
-) -> float: # steps, inf if the weights do not decay
-    "Steps that weight decay alone needs from one squared norm to another (first passage)."
-    check_number("squared_norm", squared_norm, "(0, inf)")
-    check_number("target", target, "(0, inf)")
-    check_number("lr", lr)
-    check_number("weight_decay", weight_decay)
-    rate = 2*lr*weight_decay
-    return max(0., math.log(squared_norm/target))/rate if rate > 0 else math.inf
 
 # %% ../../nbs/analysis/05_forecast.ipynb #2a9be746
 def caught_early(
@@ -148,16 +151,31 @@ def caught_early(
     y = y.astype(bool)
     if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is no threshold to choose")
     others = np.sort(scores[~y])[::-1]
-    threshold = others[int(false_alarms*len(others))]
-    called = scores > threshold
-    return float(called[y].mean()), float(np.median(lead[called & y])) if (called & y).any() else math.nan, float(called[~y].mean())
+    called = scores > others[int(false_alarms*len(others))]
+    steps = float(np.median(lead[called & y])) if (called & y).any() else math.nan
+    return float(called[y].mean()), steps, float(called[~y].mean())
+
+# %% ../../nbs/analysis/05_forecast.ipynb #37151927
+def norm_delay(
+    squared_norm:float, # when the training set is fitted
+    target:float, # squared norm at which runs of this task grok
+    lr:float, # learning rate
+    weight_decay:float, # decoupled, as AdamW has it
+) -> float: # steps, inf if the weights do not decay
+    "Steps that weight decay alone needs from one squared norm to another (first passage)."
+    check_number("squared_norm", squared_norm, "(0, inf)")
+    check_number("target", target, "(0, inf)")
+    check_number("lr", lr)
+    check_number("weight_decay", weight_decay)
+    rate = 2*lr*weight_decay
+    return max(0., math.log(squared_norm/target))/rate if rate > 0 else math.inf
 
 # %% ../../nbs/analysis/05_forecast.ipynb #1ec7a6b2
 def dmd_residual(
     values, # (n,) a curve on evenly spaced steps
     window:int=10, # rows of the Hankel matrix
     rank:int=2, # modes kept
-) -> float: # 0: the curve goes on as a few exponentials do
+) -> float: # 0: the curve goes on as a few exponentials do; nan: fewer than two windows, or gaps
     "Relative residual of a Hankel dynamic-mode decomposition (after arXiv 2605.08237)."
     y, = same_length(values=values)
     if len(y) < 2*window or not np.isfinite(y).all(): return math.nan
@@ -170,63 +188,83 @@ def dmd_residual(
     return float(np.linalg.norm(b - U[:, :r] @ A @ U[:, :r].T @ a)/max(np.linalg.norm(b), 1e-300))
 
 # %% ../../nbs/analysis/05_forecast.ipynb #8696252c
-PLAIN = ["norm/l2", "train/loss"]
+PLAIN = ["norm/l2", "train/loss"] # what every training run has
 
-PERTURBED = ["mid/embed:resid_post", "ed/resid_post"]
+PERTURBED = ["mid/embed:resid_post", "ed/resid_post"] # the paper's MID and ED
 
-SETS = {"configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], "gradient norm": ["grad_norm"], "logit entropy": ["logit_entropy"],
-    "PE": ["pe/resid_post"], "PMI": ["pmi/embed:resid_post"], "ED": ["ed/resid_post"], "MID": ["mid/embed:resid_post"],
-    "commutator defect": ["commutator_defect"], "class ratio": ["class_ratio@test"], "dropout variance": ["dropout_variance"]}
+SETS = { # name of a set of numbers -> measures
+    "configuration": [], "norm": ["norm/l2"], "train loss": ["train/loss"], "gradient norm": ["grad_norm"],
+    "logit entropy": ["logit_entropy"], "PE": ["pe/resid_post"], "PMI": ["pmi/embed:resid_post"],
+    "ED": ["ed/resid_post"], "MID": ["mid/embed:resid_post"], "commutator defect": ["commutator_defect"],
+    "class ratio": ["class_ratio@test"], "dropout variance": ["dropout_variance"]}
+
+def _with_slopes(measures:list) -> list: return [column for m in measures for column in (m, f"{m} slope")]
+
+# %% ../../nbs/analysis/05_forecast.ipynb #955f5767
+def _norm_law(histories:list, configs:list, grok, cut, norms) -> list: # -log of the step at which each run should grok
+    at = [h["norm/l2"][h["step"] == g].iloc[0]**2 for h, g in zip(histories, grok) if not math.isnan(g)]
+    target = np.median(at)
+    return [-math.log(c + norm_delay(norm**2, target, config.lr, config.weight_decay) + 1)
+            for c, norm, config in zip(cut, norms, configs)]
+
+def _norm_residual(histories:list, cut) -> np.ndarray: # log residual of the norm's curve up to the cut; 0: too short
+    until = [h["norm/l2"][h["step"] <= c+.5] for h, c in zip(histories, cut)]
+    residuals = [dmd_residual(values, window=3, rank=1) for values in until]
+    return np.nan_to_num(np.log(np.maximum(residuals, 1e-12)), nan=0.)
 
 # %% ../../nbs/analysis/05_forecast.ipynb #a26223fe
 def forecast_problem(
     table:Table, # of `grok_nb sweep prediction`
     measures:list=None, # columns, "norm/l2" among them; those of all sets if not given
-) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, steps from the cut to the grok or the end), an entry a run that is open at the cut
-    "What is known at the cut of each run of a sweep, and how it ended; two of the field's measures are computed from the curves."
+) -> tuple: # (X, y, groups, steps from the cut to the grok or nan, and to the grok or the end), an entry a run
+    "What is known at the cut of each run that is open then, and how it ended; two measures come from the curves."
     measures = measures or list(dict.fromkeys(m for ms in SETS.values() for m in ms))
     runs = {h["hash"].iloc[0]: h for h in table.runs()}
     histories, configs = list(runs.values()), [table.configs[h] for h in runs]
     X, y, groups, kept = forecast_data(histories, configs, measures)
+    histories, configs = [histories[i] for i in kept], [configs[i] for i in kept]
     cut = np.exp(X["cut"]) - 1
-    grok = np.array([next(iter(h["step"][h["test/acc"] >= .95]), np.nan) for h in (histories[i] for i in kept)])
-    target = np.median([h["norm/l2"][h["step"] == g].iloc[0]**2 for h,g in zip((histories[i] for i in kept), grok) if g == g])
-    X["norm law"] = [-math.log(c + norm_delay(v**2, target, configs[i].lr, configs[i].weight_decay) + 1) for c,v,i in zip(cut, X["norm/l2"], kept)]
-    residuals = [dmd_residual(histories[i]["norm/l2"][histories[i]["step"] <= c+.5], window=3, rank=1) for c,i in zip(cut, kept)]
-    X["DMD residual"] = np.nan_to_num(np.log(np.maximum(residuals, 1e-12)), nan=0.)
-    end = np.array([histories[i]["step"].iloc[-1] for i in kept])
+    grok = np.array([next(iter(h["step"][h["test/acc"] >= .95]), np.nan) for h in histories])
+    X["norm law"] = _norm_law(histories, configs, grok, cut, X["norm/l2"])
+    X["DMD residual"] = _norm_residual(histories, cut)
+    end = np.array([h["step"].iloc[-1] for h in histories])
     return X, y, groups, grok-cut, np.fmax(np.where(y, grok, end)-cut, 1.)
+
+# %% ../../nbs/analysis/05_forecast.ipynb #b97bbc4b
+def _forecast_row(X:pd.DataFrame, y, groups, lead, left, base) -> dict: # the scores of a set of numbers
+    p = held_out(X, y, groups)
+    auc, gain, early = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)
+    order = concordance(left, y, held_out_survival(X, left, y, groups)[0].sum(1))
+    return {**dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)),
+            "concordance": order, **dict(zip(("caught", "lead", "false_alarms"), early)),
+            "brier": float(np.mean((p-y)**2)), "runs": len(y), "grok": int(y.sum())}
 
 # %% ../../nbs/analysis/05_forecast.ipynb #b0799c0a
 def forecasts(
     table:Table, # of `grok_nb sweep prediction`
-) -> pd.DataFrame: # a row a set of numbers
-    "On configurations not seen: ROC AUC of what is known at the cut, gain over configuration, norm and loss, order in time, lead, calibration. It ships with the table."
+) -> pd.DataFrame: # a row a set: AUC, gain over configuration, norm and loss, order in time, lead, calibration
+    "What each set of numbers known at the cut tells on configurations not seen; it ships with the table."
     X, y, groups, lead, left = forecast_problem(table)
-    columns = lambda ms: [c for m in ms for c in (m, f"{m} slope")]
-    known, plain = list(CONFIGURATION), list(CONFIGURATION) + columns(PLAIN)
+    known = list(CONFIGURATION)
+    plain = known + _with_slopes(PLAIN)
+    sets = {**{name: _with_slopes(measures) for name, measures in SETS.items()}, "configuration": known,
+            "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
+            "configuration, norm, loss": plain, "those and MID, ED": plain + _with_slopes(PERTURBED),
+            "everything": list(X)}
     base = held_out(X[plain], y, groups)
-    sets = {k: columns(ms) for k,ms in SETS.items()} | {"configuration": known, "norm's law": ["norm law"], "DMD residual of the norm": ["DMD residual"],
-        "configuration, norm, loss": plain, "those and MID, ED": plain + columns(PERTURBED), "everything": list(X)}
-    rows = []
-    for name,cols in sets.items():
-        p = held_out(X[cols], y, groups)
-        auc, gain, (caught, steps, alarms) = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)
-        order = concordance(left, y, held_out_survival(X[cols], left, y, groups)[0].sum(1))
-        rows.append({"from": name, **dict(zip(("auc", "low", "high"), auc)), **dict(zip(("gain", "gain_low", "gain_high"), gain)), "concordance": order,
-            "caught": caught, "lead": steps, "false_alarms": alarms, "brier": float(np.mean((p-y)**2)), "runs": len(y), "grok": int(y.sum())})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"from": name, **_forecast_row(X[columns], y, groups, lead, left, base)}
+                         for name, columns in sets.items()])
 
 # %% ../../nbs/analysis/05_forecast.ipynb #cc8bfa17
 def will_it_grok(
-    history:pd.DataFrame, # of a run of a table task, up to now at least to the step at which it fits, with "norm/l2", "train/loss"
-    config, # its `RunConfig`
-) -> tuple: # (probability in [0, 1] that test accuracy reaches 95 % within the budget, step by which half of such runs do)
-    "A forecast from configuration, weight norm and train loss at the fit, by the runs of `results('prediction')`; (nan, nan): half known already."
+    history:pd.DataFrame, # of a run of a table task, up to now at least to its fit, with "norm/l2", "train/loss"
+    config:RunConfig, # of the run
+) -> tuple: # (probability that test accuracy reaches 95 % within the budget, step by which half of such runs do)
+    "A forecast at the fit, from the runs of `results('prediction')`; (nan, nan): half of the test set is known."
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
     X, y, _, _, left = forecast_problem(results("prediction"), PLAIN)
-    columns = list(CONFIGURATION) + [c for m in PLAIN for c in (m, f"{m} slope")]
+    columns = list(CONFIGURATION) + _with_slopes(PLAIN)
     X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
     when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]
     return float(forecaster().fit(X, y).predict_proba(known)[0, 1]), float(math.exp(now["cut"])-1 + when)

@@ -61,7 +61,7 @@ class Slides:
     parts:list=field(default_factory=list) # (m,) what the shares are of, in words
     kind:str="" # what these are: "frequencies", "irreps" or "components"
     points:np.ndarray=None # (F, n, 2) the embedding on the last slide's first two components
-    place:np.ndarray=None # (n,) 0..n-1, orders the points by colour: k a mod n for the strongest frequency k, or the element
+    place:np.ndarray=None # (n,) 0..n-1, the points' order in colour: k a mod n for the strongest frequency k, or a
 
     def measures(self) -> list:
         "Names of what can be set against test accuracy."
@@ -148,7 +148,7 @@ def _stacked(frames:dict, task) -> tuple: # (answers (F, n, n), embeddings (F, n
     return answers, np.nan_to_num(embeddings, posinf=0, neginf=0)
 
 # %% ../../nbs/display/01_slides.ipynb #slid0018
-def _laws_over(answers:np.ndarray, task, most:int) -> dict: # law -> (F, 2), as in `Slides`; of those that the task can have
+def _laws_over(answers:np.ndarray, task, most:int) -> dict: # law -> (F, 2) as in `Slides`, where there are statements
     shares = pd.DataFrame([law_shares(x, task.table, task.train, most=most) for x in answers])
     return {k: shares[[k, f"{k}/none"]].to_numpy() for k in LAWS if shares[k].notna().any()}
 
@@ -166,8 +166,8 @@ def slides(
     answers, embeddings = _stacked(frames, task)
     spectrum, parts, kind = embedding_spectrum(embeddings, task)
     n, k = len(task.table), int(spectrum[-1].argmax())+1 if kind == "frequencies" else 1
-    return replace(plain, steps=np.array(list(frames)), table=task.table.numpy(), train=task.train.numpy().reshape(n, n),
-        answers=answers, laws=_laws_over(answers, task, triples), spectrum=spectrum, parts=parts, kind=kind,
+    return replace(plain, steps=np.array(list(frames)), answers=answers, laws=_laws_over(answers, task, triples),
+        table=task.table.numpy(), train=task.train.numpy().reshape(n, n), spectrum=spectrum, parts=parts, kind=kind,
         points=first_two(embeddings), place=np.arange(n)*k % n)
 
 # %% ../../nbs/display/01_slides.ipynb #dae438d3

@@ -10,172 +10,288 @@ __all__ = ['MEASURES', 'information', 'robustness', 'norms', 'training_signals',
 import inspect
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..errors import GrokError, check_whole
-from ..tasks.task import stream
-from ..models.losses import cross_entropy
 from .features import feature_names, observe
 from .information import perturbed_information
-from .robustness import gauss_newton_trace, input_gradient, perturbation_error, sharpness, weight_norm
-from .radius import certified_radius, nearest_distance, neighbour_probability
 from .laws import LAWS, law_shares
+from .radius import certified_radius, nearest_distance, neighbour_probability
+from .robustness import gauss_newton_trace, input_gradient, perturbation_error, sharpness, weight_norm
 from .spectra import (
     effective_rank, excluded_loss, fourier_power, gini, key_frequencies, restricted_loss)
+from ..models.losses import example_losses
+from ..tasks.task import stream
 
 # %% ../../nbs/measures/07_probes.ipynb #d993821b
 def _inputs(task, side:str) -> tuple: # (x, y)
     if side not in ("train", "test"): raise GrokError(f"side={side!r}: must be 'train' or 'test'")
     return getattr(task, f"x_{side}"), getattr(task, f"y_{side}")
 
-def _strength(task, sigma): return sigma if sigma is not None else .1 if task.table is None else .4
+def _strength(task, sigma): # the standard deviation of the noise
+    if sigma is not None: return sigma
+    return .1 if task.table is None else .4
 
+# %% ../../nbs/measures/07_probes.ipynb #b820a566
 def _layers(model:nn.Module) -> tuple: # (the first layer that holds something, the last hidden one, the outputs)
     names = feature_names(model)
     if "resid_post" in names: return "embed", "resid_post", "logits"
     if "act1" in names: return names[1], names[-2], "logits"
-    raise GrokError(f"name the layers of this {type(model).__name__}: entropy=, information=, label_information=; it has {', '.join(names)}")
+    raise GrokError(f"name the layers of this {type(model).__name__}: entropy=, information=, label_information=; "
+                    f"it has {', '.join(names)}")
 
 # %% ../../nbs/measures/07_probes.ipynb #ed97e7ae
-def information(model, task, generator=None, side:str="train", sigma:float=None, alpha:float=1., draws:int=2, probes:int=8, entropy:tuple=None,
-        information:tuple=None, label_information:tuple=None, positions:str="all") -> dict:
-    "PE, ED, PMI, MID and PMI' with standard errors: `pe/resid_post`, `pmi/embed:resid_post`, `pmi/logits:label`, ..."
+def information(
+    model:nn.Module, # any module that `observe` can read
+    task, # a `Task`
+    generator:torch.Generator=None, # of the noise; the global stream if not given
+    side:str="train", # measured on these inputs: "train" or "test"
+    sigma:float=None, # >= 0, of the noise; None: the paper's, 0.4 on token embeddings, 0.1 on pixels
+    alpha:float=1., # > 0, order of the entropies
+    draws:int=2, # of the noise, at least 1
+    probes:int=8, # probe vectors, at least 2, where a joint entropy is estimated
+    entropy:tuple=None, # layers A of `pe/A`, `ed/A`; None: the last hidden one
+    information:tuple=None, # pairs (A, B) of layers of `pmi/A:B`, `mid/A:B`; None: the first and the last hidden one
+    label_information:tuple=None, # layers A of `pmi/A:label`; None: the outputs
+    positions:str="all", # where noise goes on the transformer's input: "ab" or "all"
+) -> dict: # column -> nats
+    """Perturbed entropy and mutual information in nats, n the number of inputs; each with its standard error `_se`.
+
+    `pe/A`: entropy of layer A under noise, 0 to log n. `ed/A`: that less the clean one, any sign. `pmi/A:B`: mutual
+    information of A and B under noise, 0 to log n at alpha = 1. `mid/A:B`: that less the clean one, any sign.
+    `pmi/A:label`: of A under noise and the labels, 0 to log n_classes at alpha = 1. A name ends in `@alpha2` at
+    another order than 1, and in `@test` on test inputs: `pe/resid_post@alpha2@test_se`.
+    """
     x, y = _inputs(task, side)
     if None in (entropy, information, label_information): first, last, out = _layers(model)
+    if entropy is None: entropy = (last,)
+    if label_information is None: label_information = (out,)
     pairs = [tuple(o) for o in information] if information is not None else [(first, last)]
     where = dict(positions=positions) if "embed" in feature_names(model) and task.table is not None else {}
-    got = perturbed_information(model, x, y, _strength(task, sigma), entropy if entropy is not None else (last,), pairs,
-        label_information if label_information is not None else (out,), alpha, draws, probes, generator, **where)
+    got = perturbed_information(model, x, y, _strength(task, sigma), entropy, pairs, label_information, alpha, draws,
+                                probes, generator, **where)
     tag = ("" if alpha == 1 else f"@alpha{alpha:g}") + ("" if side == "train" else "@test")
-    return {(k.removesuffix("_se") + tag + "_se" if k.endswith("_se") else k + tag): v for k,v in got.items()}
+    return {k.removesuffix("_se") + tag + "_se"*k.endswith("_se"): v for k, v in got.items()}
 
 # %% ../../nbs/measures/07_probes.ipynb #1988ab2a
-def robustness(model, task, generator=None, side:str="train", sigma:float=None, draws:int=2, probes:int=4, loss:str="cross_entropy") -> dict:
-    "Perturbation error, mean squared input gradient, and sharpness, with standard errors."
+def robustness(
+    model:nn.Module, # any module that `observe` can read
+    task, # a `Task`
+    generator:torch.Generator=None, # of noise and signs; the global stream if not given
+    side:str="train", # measured on these inputs: "train" or "test"
+    sigma:float=None, # >= 0, of the noise; None: 0.4 on token embeddings, 0.1 on pixels
+    draws:int=2, # of the noise, at least 1
+    probes:int=4, # probe vectors of gradient and sharpness, at least 2
+    loss:str="cross_entropy", # whose sharpness: "cross_entropy", or "mse" for half the mean squared distance to one-hot
+) -> dict: # column -> number
+    """What moves the outputs, and the loss; each with its standard error `_se`; names end in `@test` on test inputs.
+
+    `perturbation_error`: mean squared distance that noise moves the outputs by, >= 0. `input_gradient`: mean squared
+    norm of the outputs' gradient at the inputs, >= 0. `sharpness`: trace of the loss Hessian, any sign.
+    """
     x, y = _inputs(task, side)
+    got = {"perturbation_error": perturbation_error(model, x, _strength(task, sigma), draws, generator)}
+    got["input_gradient"] = input_gradient(model, x, probes, generator)
+    got["sharpness"] = sharpness(model, x, y, loss, probes, generator)
     tag, out = "" if side == "train" else "@test", {}
-    out["perturbation_error"+tag], out["perturbation_error"+tag+"_se"] = perturbation_error(model, x, _strength(task, sigma), draws, generator)
-    for name,e in (("input_gradient", input_gradient(model, x, probes, generator)), ("sharpness", sharpness(model, x, y, loss, probes, generator))):
-        out[name+tag], out[name+tag+"_se"] = e.value.item(), e.se.item()
+    for name, (value, se, *_) in got.items(): out[name + tag], out[name + tag + "_se"] = float(value), float(se)
     return out
 
 # %% ../../nbs/measures/07_probes.ipynb #4e146b81
-def norms(model, task, generator=None) -> dict:
-    "l1 norm of all weights, and the l2 norms of the first and the last weight matrix."
+def norms(
+    model:nn.Module, # any module with two weight matrices or more
+    task, # not looked at
+    generator:torch.Generator=None, # not used: nothing is drawn
+) -> dict: # column -> number >= 0
+    """How large the weights are.
+
+    `norm/l1`: l1 norm of all weights. `norm/first`, `norm/last`: l2 norm of the first and of the last weight matrix.
+    """
     first, *_, last = [w for w in model.parameters() if w.dim() == 2]
     return {"norm/l1": weight_norm(model, 1), "norm/first": first.norm().item(), "norm/last": last.norm().item()}
 
 # %% ../../nbs/measures/07_probes.ipynb #38925ffa
-def training_signals(model, task, generator=None, loss:str="cross_entropy") -> dict:
-    "Norm of the whole training set's loss gradient, and mean entropy of the predictions: baselines for early warning."
+def training_signals(
+    model:nn.Module, # any module: inputs -> (n, n_classes)
+    task, # a `Task`; its training set is looked at
+    generator:torch.Generator=None, # not used: nothing is drawn
+    loss:str="cross_entropy", # whose gradient: "cross_entropy", or "mse", the mean over classes
+) -> dict: # column -> number
+    """Baselines for early warning, on the training inputs.
+
+    `grad_norm`: l2 norm of the whole training set's loss gradient, >= 0. `logit_entropy`: mean entropy of the
+    predictions in nats, 0 (sure) to log n_classes.
+    """
     out = model(task.x_train)
-    losses = cross_entropy(out, task.y_train)[0] if loss == "cross_entropy" else (out-nn.functional.one_hot(task.y_train, out.shape[1])).square().mean(1)
-    grads = torch.autograd.grad(losses.mean(), list(model.parameters()))
-    p = out.detach().double().softmax(1)
-    return {"grad_norm": sum(g.double().square().sum() for g in grads).sqrt().item(), "logit_entropy": torch.special.entr(p).sum(1).mean().item()}
+    slopes = torch.autograd.grad(example_losses(out, task.y_train, loss)[0].mean(), list(model.parameters()))
+    entropy = torch.special.entr(out.detach().double().softmax(1)).sum(1).mean()
+    return {"grad_norm": sum(g.double().square().sum() for g in slopes).sqrt().item(), "logit_entropy": entropy.item()}
+
+# %% ../../nbs/measures/07_probes.ipynb #bd1b063c
+def _gradient_step(model:nn.Module, x:Tensor, y:Tensor, lr:float) -> Tensor: # norm of the gradient
+    weights = list(model.parameters())
+    slopes = torch.autograd.grad(example_losses(model(x), y)[0].mean(), weights)
+    with torch.no_grad():
+        for w, slope in zip(weights, slopes): w.sub_(lr*slope)
+    return sum(slope.double().square().sum() for slope in slopes).sqrt()
+
+def _commutator_defect(model:nn.Module, x:Tensor, y:Tensor, lr:float, generator=None) -> float:
+    weights, halves = list(model.parameters()), torch.randperm(len(x), generator=generator, device=x.device).chunk(2)
+    start, ends, sizes = [w.detach().clone() for w in weights], [], []
+    for order in (halves, halves[::-1]):
+        try:
+            sizes.append(_gradient_step(model, x[order[0]], y[order[0]], lr))
+            _gradient_step(model, x[order[1]], y[order[1]], lr)
+            ends.append([w.detach().clone() for w in weights])
+        finally:
+            with torch.no_grad():
+                for w, old in zip(weights, start): w.copy_(old)
+    gap = sum((a - b).double().square().sum() for a, b in zip(*ends)).sqrt()
+    return (gap/lr**2/(sizes[0]*sizes[1]).clamp(min=1e-300).sqrt()).item()
+
+# %% ../../nbs/measures/07_probes.ipynb #c2b49938
+def _class_ratio(Z:Tensor, y:Tensor) -> float: # Z (n, d) features, y (n,) labels
+    centres = torch.stack([Z[y == o].mean(0) for o in y.unique()])
+    within = (Z - centres[torch.unique(y, return_inverse=True)[1]]).square().sum(1).mean()
+    return (within/(centres - centres.mean(0)).square().sum(1).mean().clamp(min=1e-300)).item()
+
+# %% ../../nbs/measures/07_probes.ipynb #b4f5095e
+def _dropout_variance(model:nn.Module, x:Tensor, y:Tensor, drop:float, draws:int, generator=None) -> float:
+    twin, hits = model.slow(), []
+    def drop_units(module, args, h):
+        keep = torch.rand(h.shape, generator=generator, device=h.device) >= drop
+        return h*keep.to(h)/(1 - drop)
+    twin.mlp_act.register_forward_hook(drop_units)
+    for _ in range(draws): hits.append((twin(x).argmax(1) == y).double().mean())
+    return torch.stack(hits).var().item()
 
 # %% ../../nbs/measures/07_probes.ipynb #56711fa3
-def early_warning(model, task, generator=None, lr:float=1e-3, drop:float=.1, draws:int=8) -> dict:
-    "The field's early-warning measures: commutator defect, class separation on held-out features, spread under dropout."
-    weights, n = list(model.parameters()), len(task.x_train)
-    halves = torch.randperm(n, generator=generator, device=task.x_train.device).chunk(2)
-    start = [w.detach().clone() for w in weights]
-    def move(rows):
-        loss = cross_entropy(model(task.x_train[rows]), task.y_train[rows])[0].mean()
-        grads = torch.autograd.grad(loss, weights)
-        with torch.no_grad(): [w.sub_(lr*g) for w,g in zip(weights, grads)]
-        return sum(g.double().square().sum() for g in grads).sqrt()
-    def reset():
-        with torch.no_grad(): [w.copy_(o) for w,o in zip(weights, start)]
-    try:
-        sizes = [move(halves[0])]; move(halves[1]); there = [w.detach().clone() for w in weights]; reset()
-        sizes.append(move(halves[1])); move(halves[0])
-        apart = sum((w.detach()-o).double().square().sum() for w,o in zip(weights, there)).sqrt()
-    finally: reset()
-    out = {"commutator_defect": (apart/lr**2/(sizes[0]*sizes[1]).clamp(min=1e-300).sqrt()).item()}
-    last, hidden = _layers(model)[1], "mlp_act" if hasattr(model, "W_U") else None
+def early_warning(
+    model:nn.Module, # this package's transformer or MLP
+    task, # a `Task`
+    generator:torch.Generator=None, # of halves and masks; the global stream if not given
+    lr:float=1e-3, # > 0, length of the two gradient steps
+    drop:float=.1, # in [0, 1), share of the hidden units that are dropped
+    draws:int=8, # of the dropped units, at least 2
+) -> dict: # column -> number >= 0
+    """The field's early-warning measures; the model is left as it was.
+
+    `commutator_defect`: how far two gradient steps depend on their order, >= 0. `class_ratio@test`: distance to the
+    class centres over that between them, squared, of the last hidden layer on held-out inputs, >= 0.
+    `dropout_variance`: variance of train accuracy under dropout, 0 to 1/4; of transformers alone.
+    """
+    out = {"commutator_defect": _commutator_defect(model, task.x_train, task.y_train, lr, generator)}
+    last = _layers(model)[1]
     with torch.no_grad():
-        Z, y = observe(model, task.x_test, last)[last].double(), task.y_test
-        centres = torch.stack([Z[y == o].mean(0) for o in y.unique()])
-        within = (Z - centres[torch.unique(y, return_inverse=True)[1]]).square().sum(1).mean()
-        out["class_ratio@test"] = (within/(centres-centres.mean(0)).square().sum(1).mean().clamp(min=1e-300)).item()
-        if hidden:
-            def off(shape, like): return -(torch.rand(shape, generator=generator, device=like.device) < drop).to(like)
-            twin, hit = model.slow(), []
-            twin.mlp_act.register_forward_hook(lambda m, args, h: h*(1 + off(h.shape, h))/(1-drop))
-            for _ in range(draws): hit.append((twin(task.x_train).argmax(1) == task.y_train).double().mean())
-            out["dropout_variance"] = torch.stack(hit).var().item()
+        out["class_ratio@test"] = _class_ratio(observe(model, task.x_test, last)[last].double(), task.y_test)
+        if hasattr(model, "W_U"):
+            out["dropout_variance"] = _dropout_variance(model, task.x_train, task.y_train, drop, draws, generator)
     return out
 
 # %% ../../nbs/measures/07_probes.ipynb #9a9fe51a
 @torch.no_grad()
-def law(model, task, generator=None, only:tuple=LAWS) -> dict:
-    "Shares of each law's statements that hold: `law/associativity`, and by split `law/associativity/none`, ..."
+def law(
+    model:nn.Module, # any module: pairs -> (n, n_classes)
+    task, # a `Task` made from a table
+    generator:torch.Generator=None, # not used: what is sampled of a large table is always the same
+    only:tuple=LAWS, # which laws
+) -> dict: # column -> share in [0, 1]
+    """Share of each law's statements about the model's answers that hold, 0 to 1.
+
+    `law/associativity`: of all its statements. `law/associativity/all`, `.../some`, `.../none`: of those whose pairs
+    are all, in part, or not at all in the training set; NaN where there is no such statement.
+    """
     if task.table is None: raise GrokError(f"task {task.name!r} has no table: laws are for pairs")
     got = law_shares(model(task.pairs).argmax(1), task.table, task.train, tuple(only))
-    return {f"law/{k}": v for k,v in got.items()}
+    return {f"law/{k}": v for k, v in got.items()}
 
-# %% ../../nbs/measures/07_probes.ipynb #663c70e6
-@torch.no_grad()
-def spectrum(model, task, generator=None) -> dict:
-    "Gini coefficient and number of the embedding's key frequencies, restricted and excluded loss by them (cyclic groups); effective rank of the last hidden layer."
-    last, out = _layers(model)[1], {}
-    out[f"effective_rank/{last}"] = effective_rank(observe(model, task.x_train, last)[last])
-    if hasattr(model, "W_E"):
-        power = fourier_power(model.W_E[:-1])
-        keys = key_frequencies(power)
-        out |= {"fourier/gini": gini(power), "fourier/keys": float(len(keys))}
-        if _cyclic(task):
-            logits = model(task.pairs)
-            out["fourier/restricted_loss"] = restricted_loss(logits, task.labels, keys)
-            out["fourier/excluded_loss"] = excluded_loss(logits, task.labels, keys, task.train)
-    return out
-
+# %% ../../nbs/measures/07_probes.ipynb #046bbebf
 def _cyclic(task) -> bool: # whether the answers are a + b or a - b modulo the number of elements
     if task.table is None: return False
     (a, b), p = task.pairs.T, len(task.table)
-    return torch.equal(task.labels, (a+b) % p) or torch.equal(task.labels, (a-b) % p)
+    return torch.equal(task.labels, (a + b) % p) or torch.equal(task.labels, (a - b) % p)
 
-# %% ../../nbs/measures/07_probes.ipynb #0166859a
-def bound(model, task, generator=None, lipschitz:float=.5, probes:int=8) -> dict:
-    "Theorem 3.2 on images: the lemma's two sides, the radius, and the share of test points within it of a neighbour."
-    if task.table is not None: raise GrokError(f"task {task.name!r} has discrete inputs: the bound is about neighbours among images")
-    x, n, out = task.x_train, len(task.x_train), {}
-    W, smallest = next(model.parameters()), task.x_train.square().sum(1).min()
-    S, g = gauss_newton_trace(model, x, probes, generator), input_gradient(model, x, probes, generator)
-    out |= {"gauss_newton": S.value.item(), "gauss_newton_se": S.se.item(), "input_gradient": g.value.item(), "input_gradient_se": g.se.item()}
-    for name,norm in (("l2", W.square().sum()), ("l1", W.abs().sum()**2)):
-        side = (norm*S.value/smallest).item()
-        radius = certified_radius((n*side)**.5, lipschitz).item()
-        out |= {f"lemma/{name}": side, f"radius/{name}": radius, f"bound/{name}": neighbour_probability(_neighbours(task), radius)}
+# %% ../../nbs/measures/07_probes.ipynb #663c70e6
+@torch.no_grad()
+def spectrum(
+    model:nn.Module, # this package's transformer or MLP
+    task, # a `Task`
+    generator:torch.Generator=None, # not used: nothing is drawn
+) -> dict: # column -> number
+    """How few directions the network uses, and how few frequencies.
+
+    `effective_rank/A`: of the last hidden layer A on training inputs, 1 to its width. Of transformers, by the
+    embedding's power over frequencies: `fourier/gini`: its Gini coefficient, 0 (all alike) to 1; `fourier/keys`:
+    how many frequencies carry nine tenths of it, >= 1. For a + b and a - b modulo p: `fourier/restricted_loss` and
+    `fourier/excluded_loss`: cross-entropy of the logits' key frequencies alone, and without them, in nats, >= 0.
+    """
+    last = _layers(model)[1]
+    out = {f"effective_rank/{last}": effective_rank(observe(model, task.x_train, last)[last])}
+    if not hasattr(model, "W_E"): return out
+    power = fourier_power(model.W_E[:-1])
+    keys = key_frequencies(power)
+    out |= {"fourier/gini": gini(power), "fourier/keys": float(len(keys))}
+    if _cyclic(task):
+        logits = model(task.pairs)
+        out["fourier/restricted_loss"] = restricted_loss(logits, task.labels, keys)
+        out["fourier/excluded_loss"] = excluded_loss(logits, task.labels, keys, task.train)
     return out
 
-def _neighbours(task) -> Tensor: # the distances never change during a run
-    if not hasattr(task, "_near"): object.__setattr__(task, "_near", nearest_distance(task.x_test, task.y_test, task.x_train, task.y_train)[0])
-    return task._near
+# %% ../../nbs/measures/07_probes.ipynb #0166859a
+def bound(
+    model:nn.Module, # whose first parameter is the first layer's weight
+    task, # a `Task` of images
+    generator:torch.Generator=None, # of the signs; the global stream if not given
+    lipschitz:float=.5, # >= 0, taken to be that of the input gradient; 0.5 is the paper's
+    probes:int=8, # probe vectors of both traces, at least 2
+) -> dict: # column -> number
+    """Theorem 3.2 on images: the lemma's two sides, the radius, and the share of test points within it.
+
+    `gauss_newton` and `input_gradient`: mean squared norm of the outputs' gradient at the weights and at the training
+    inputs, >= 0, with standard errors `_se`. By the `l2` norm of the first layer and by the `l1` norm: `lemma/l2`:
+    the bound of the input gradient, >= 0; `radius/l2`: how far from a training point its label is kept, in (0, 1];
+    `bound/l2`: share of test points that have a training point of their label within the radius, 0 to 1.
+    """
+    if task.table is not None:
+        raise GrokError(f"task {task.name!r} has discrete inputs: the bound is about neighbours among images")
+    x, n, W = task.x_train, len(task.x_train), next(model.parameters())
+    S, g = gauss_newton_trace(model, x, probes, generator), input_gradient(model, x, probes, generator)
+    out = {"gauss_newton": S.value.item(), "gauss_newton_se": S.se.item(),
+           "input_gradient": g.value.item(), "input_gradient_se": g.se.item()}
+    distance = nearest_distance(task.x_test, task.y_test, x, task.y_train)[0]
+    for name, norm in (("l2", W.square().sum()), ("l1", W.abs().sum()**2)):
+        side = (norm*S.value/x.square().sum(1).min()).item()
+        radius = certified_radius((n*side)**.5, lipschitz).item()
+        out |= {f"lemma/{name}": side, f"radius/{name}": radius,
+                f"bound/{name}": neighbour_probability(distance, radius)}
+    return out
 
 # %% ../../nbs/measures/07_probes.ipynb #b7d42717
-MEASURES = {"information": (information, 1000), "robustness": (robustness, 1000), "norms": (norms, 25), "training_signals": (training_signals, 100),
-    "law": (law, 500), "spectrum": (spectrum, 100), "early_warning": (early_warning, 500), "bound": (bound, 1000)} # with the steps between two readings
+MEASURES = { # name -> (measure, steps between two readings if a probe does not say)
+    "information": (information, 1000), "robustness": (robustness, 1000), "norms": (norms, 25),
+    "training_signals": (training_signals, 100), "law": (law, 500), "spectrum": (spectrum, 100),
+    "early_warning": (early_warning, 500), "bound": (bound, 1000)}
 
 # %% ../../nbs/measures/07_probes.ipynb #1539a77b
 def probe_spec(
     spec, # a name, or a dict with "name", perhaps "every", and arguments
-    known=(), # names of measures that are the caller's own
+    known=(), # ignored
 ) -> dict: # plain values, complete
     "A probe's specification in full, or an error that says what is wrong with it."
-    spec = dict(name=spec) if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
+    spec = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
     name = spec.get("name")
     if name in MEASURES:
         measure, every = MEASURES[name]
         spec = {"name": name, "every": every, **spec}
         takes = list(inspect.signature(measure).parameters)[3:]
         if stray := set(spec) - {"name", "every", *takes}:
-            raise GrokError(f"probe {name!r} does not take {', '.join(sorted(stray))}; it takes {', '.join(['every', *takes])}")
+            raise GrokError(f"probe {name!r} does not take {', '.join(sorted(stray))}; "
+                            f"it takes {', '.join(['every', *takes])}")
     elif not isinstance(name, str) or "every" not in spec:
-        raise GrokError(f"probe {spec!r}: known are {', '.join(MEASURES)}; one of your own needs a name and the steps `every`")
-    every = spec["every"]
-    check_whole(f"probe {name!r}: every", every, 1)
+        raise GrokError(f"probe {spec!r}: known are {', '.join(MEASURES)}; "
+                        "one of your own needs a name and the steps `every`")
+    check_whole(f"probe {name!r}: every", spec["every"], 1)
     return spec
 
 # %% ../../nbs/measures/07_probes.ipynb #f0fb7152
@@ -188,20 +304,22 @@ class Probe:
         self.spec = probe_spec(spec)
         self.name, self.every = self.spec["name"], self.spec["every"]
         if measure is None and self.name not in MEASURES:
-            raise GrokError(f"probe {self.name!r} is not one of {', '.join(MEASURES)}: hand its function over, probes={{{self.name!r}: function}}")
+            raise GrokError(f"probe {self.name!r} is not one of {', '.join(MEASURES)}: "
+                            f"hand its function over, probes={{{self.name!r}: function}}")
         self.own, self.measure = measure is not None, measure or MEASURES[self.name][0]
-        self.args = {k: v for k,v in self.spec.items() if k not in ("name", "every")}
+        self.args = {k: v for k, v in self.spec.items() if k not in ("name", "every")}
 
-    def __call__(self,
-        model, # any `nn.Module` that the measure can read
-        task, # a `Task`, or anything with its fields
-        seed:int=0, # of the run
-        step:int=0, # names the random stream, with the seed
-    ) -> dict: # name -> float
-        "Measure."
-        if self.own: got = self.measure(model, task, **self.args)
-        else:
-            with torch.random.fork_rng(enabled=False), torch.enable_grad():
-                device = next(model.parameters()).device
-                got = self.measure(model, task, stream(seed, f"{self.name}/{step}", device), **self.args)
-        return {k: float(v) for k,v in got.items()}
+# %% ../../nbs/measures/07_probes.ipynb #90a0cb36
+@patch
+def __call__(self:Probe,
+    model, # any `nn.Module` that the measure can read
+    task, # a `Task`, or anything with its fields
+    seed:int=0, # of the run
+    step:int=0, # names the random stream, with the seed
+) -> dict: # name -> float
+    "Measure."
+    if self.own: got = self.measure(model, task, **self.args)
+    else:
+        generator = stream(seed, f"{self.name}/{step}", next(model.parameters()).device)
+        with torch.enable_grad(): got = self.measure(model, task, generator, **self.args)
+    return {k: float(v) for k, v in got.items()}

@@ -7,6 +7,7 @@ __all__ = ['MLP']
 
 # %% ../../nbs/models/01_zoo.ipynb #8e917e0e
 import torch
+from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..errors import check_names, check_number
@@ -21,45 +22,65 @@ class MLP(nn.Module):
     ):
         super().__init__()
         check_number("init_scale", init_scale, "(0, inf)")
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i,o in zip(sizes, sizes[1:]))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:]))
         self.feature_names = ("embed", *(f"act{i}" for i in range(1, len(self.layers))), "logits")
         with torch.no_grad():
             for layer in self.layers:
-                bound = init_scale*layer.in_features**-.5
+                bound = init_scale * layer.in_features**-0.5
                 for p in layer.parameters(): p.uniform_(-bound, bound, generator=generator)
 
-    def features(self,
-        x:Tensor, # (n, ...) inputs, flattened to (n, sizes[0])
-        names:tuple=None, # which features; all of them if not given
-        noise:Tensor=None, # (n, sizes[0]), added to x
-    ) -> dict: # name -> (n, width): `embed` the disturbed input, `act1`, `act2`, ... after each ReLU, `logits`
-        "Named features of every input."
-        names = check_names("feature", names or self.feature_names, self.feature_names)
-        x = x.flatten(1) if noise is None else x.flatten(1) + noise
-        got = {"embed": x}
-        for name,layer in zip(self.feature_names[1:-1], self.layers): got[name] = x = layer(x).relu()
-        got["logits"] = self.layers[-1](x)
-        return {name: got[name] for name in names}
+# %% ../../nbs/models/01_zoo.ipynb #zoo00005
+@patch
+def features(self:MLP,
+    x:Tensor, # (n, ...) inputs, flattened to (n, sizes[0])
+    names:tuple=None, # which features; all of them if not given
+    noise:Tensor=None, # (n, sizes[0]), added to x
+)->dict: # name -> (n, width): `embed` the disturbed input, `act1`, `act2`, ... after each ReLU, `logits`
+    "Named features of every input."
+    names = check_names("feature", names or self.feature_names, self.feature_names)
+    x = x.flatten(1) if noise is None else x.flatten(1) + noise
+    found = {"embed": x}
+    for name, layer in zip(self.feature_names[1:-1], self.layers): found[name] = x = layer(x).relu()
+    found["logits"] = self.layers[-1](x)
+    return {name: found[name] for name in names}
 
-    def forward(self,
-        x:Tensor, # (n, ...) inputs, flattened to (n, sizes[0])
-        noise:Tensor=None, # (n, sizes[0]), added to x
-    ) -> Tensor: # (n, sizes[-1])
-        "Logits (or regression outputs) of every input."
-        return self.features(x, ("logits",), noise)["logits"]
+# %% ../../nbs/models/01_zoo.ipynb #zoo00006
+@patch
+def forward(self:MLP,
+    x:Tensor, # (n, ...) inputs, flattened to (n, sizes[0])
+    noise:Tensor=None, # (n, sizes[0]), added to x
+)->Tensor: # (n, sizes[-1])
+    "Logits (or regression outputs) of every input."
+    return self.features(x, ("logits",), noise)["logits"]
 
-    def prepare(self, x:Tensor) -> Tensor:
-        "Inputs as they are, flattened: (n, sizes[0]), or (S, n, sizes[0]) for a stack of S models."
-        return x
+# %% ../../nbs/models/01_zoo.ipynb #zoo00011
+@patch
+def prepare(self:MLP,
+    x:Tensor, # (n, sizes[0]), or (S, n, sizes[0]) for a stack of S models
+)->Tensor:
+    "Inputs as they are, flattened: (n, sizes[0]), or (S, n, sizes[0]) for a stack of S models."
+    return x
 
-    def noise_shape(self, batch:Tensor, positions:str="all") -> tuple:
-        "Shape of the noise for a batch: that of the batch."
-        return tuple(batch.shape)
+# %% ../../nbs/models/01_zoo.ipynb #zoo00012
+@patch
+def noise_shape(self:MLP,
+    batch:Tensor, # what `prepare` gave
+    positions:str="all", # the transformer's choice; pixels have none
+)->tuple:
+    "Shape of the noise for a batch: that of the batch."
+    return tuple(batch.shape)
 
-    def stacked_logits(self, params:dict, batch:Tensor, noise:Tensor=None, keep=None) -> Tensor: # (S, n, sizes[-1])
-        "Outputs of S models of this shape, whose parameters carry a leading dimension S; `keep` as for `fast_logits`."
-        x, last = batch if noise is None else batch + noise, len(self.layers)-1
-        for i in range(last+1):
-            x = torch.baddbmm(params[f"layers.{i}.bias"][:, None], x, params[f"layers.{i}.weight"].mT)
-            if i < last: x = x.relu_() if keep is None else x.relu_()*keep(x.shape)
-        return x
+# %% ../../nbs/models/01_zoo.ipynb #zoo00014
+@patch
+def stacked_logits(self:MLP,
+    params:dict, # parameters by name, each with a leading dimension S
+    batch:Tensor, # (S, n, sizes[0])
+    noise:Tensor=None, # (S, n, sizes[0]), added to the batch
+    keep=None, # function: shape of hidden units (S, n, width) -> what they are multiplied by, for dropout
+)->Tensor: # (S, n, sizes[-1])
+    "Outputs of S models of this shape, whose parameters carry a leading dimension S; `keep` as for `fast_logits`."
+    x, last = batch if noise is None else batch + noise, len(self.layers) - 1
+    for i in range(last + 1):
+        x = torch.baddbmm(params[f"layers.{i}.bias"][:, None], x, params[f"layers.{i}.weight"].mT)
+        if i < last: x = x.relu_() if keep is None else x.relu_() * keep(x.shape)
+    return x

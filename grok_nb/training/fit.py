@@ -51,7 +51,8 @@ def warn_if_crowded(
     "Warn when there is more to do than there are cores: torch's threads then wait for one another."
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.
     if threads > len_cores() or busy + threads > len_cores() + 1:
-        warnings.warn(f"{threads} thread(s) asked for on {len_cores()} cores of which {busy:.0f} are busy: expect it slow")
+        warnings.warn(f"{threads} thread(s) asked for on {len_cores()} cores of which {busy:.0f} are busy: "
+                      "expect it slow")
 
 # %% ../../nbs/training/05_fit.ipynb #612ee022
 @contextmanager

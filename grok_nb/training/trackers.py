@@ -41,4 +41,5 @@ def tracker(
             import wandb
             return wandb.init(**settings)
     except ImportError: raise GrokError(f"{name} is not installed: pip install 'grok_nb[trackers]'") from None
-    raise GrokError(f"no tracker {name!r}; there are 'tensorboard' and 'wandb', and `log_to` takes others that work alike")
+    raise GrokError(f"no tracker {name!r}; there are 'tensorboard' and 'wandb', "
+                    "and `log_to` takes others that work alike")
