@@ -258,7 +258,7 @@ def hostile(top):
         os.mkfifo(run / "history.csv.gz")
         forget()
 
-    load, go_on = (lambda: load_run(run)), (lambda: fit(TINY, run, quiet=True))
+    load, go_on = (lambda: load_run(run).model), (lambda: fit(TINY, run, quiet=True))
     whole, csv = (lambda: sweep([TINY], top / "store", n_jobs=1, quiet=True)), (lambda text: lambda: gzip.compress(text.encode()))
     params = {k: v.detach() for k, v in Training([TINY]).params.items()}
     for i, change in enumerate(CONFIGS):
@@ -361,7 +361,7 @@ def attacks(some=lambda name: True):
         (good / "mine.txt").write_text("mine")
         shutil.copytree(good, top)
         run = top / "store" / TINY.hash
-        for act in (lambda: load_run(run), lambda: fit(TINY, run, quiet=True), lambda: refuse_problems(read_store(top / "store"))):
+        for act in (lambda: load_run(run).model, lambda: fit(TINY, run, quiet=True), lambda: refuse_problems(read_store(top / "store"))):
             assert (said := meet(lambda: None, act, top, good)) == "accepted", said  # what nobody has touched
         return [(name, meet(make, act, top, good)) for name, make, act in hostile(top) if some(name)]
 

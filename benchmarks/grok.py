@@ -12,8 +12,9 @@ from torch import nn
 
 from grok_nb.cli import demo_configs
 from grok_nb.tasks.task import make_task
-from grok_nb.training.loop import Training, build_model, train_loop
 from grok_nb.training.fit import torch_threads
+from grok_nb.training.loop import Training, train_loop
+from grok_nb.training.network import build_model
 
 
 def fast(config):

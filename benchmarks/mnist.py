@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from grok_nb.tasks.task import make_task
-from grok_nb.training.loop import build_model
+from grok_nb.training.network import build_model
 from grok_nb.training.fit import fit, torch_threads
 from grok_nb.training.config import paper_config
 

@@ -147,6 +147,25 @@ def test_text_has_contrast_in_both_themes():
     assert ramps().shape == (2, 256, 3)
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="no node on this machine")
+def test_the_script_is_javascript(tmp_path):
+    path = tmp_path / "page.js"
+    for text, right in ((page_file("js"), True), (page_file("js").replace("begin();", "begin("), False)):
+        path.write_text(text)
+        assert (subprocess.run(["node", "--check", path], capture_output=True).returncode == 0) == right
+
+
+@pytest.mark.parametrize("kind", ["html", "css", "js"])
+def test_the_pages_files_are_readable(kind):
+    text = page_file(kind)
+    lines = text.split("\n")
+    assert text.isascii() and not [o for o in lines if len(o) > 120 or o != o.rstrip() or "\t" in o]
+    assert not [o for o in lines if (len(o) - len(o.lstrip())) % 2], "indented by two blanks a level"
+    if kind == "js":  # one purpose a function
+        parts = re.split(r"^(?:async )?function ", text, flags=re.M)[1:]
+        assert len(parts) > 20 and max(o.partition("\n}\n")[0].count("\n") for o in parts) <= 27
+
+
 class Browser:
     "A page in headless Chromium without a network, over its debugging protocol."
     flags = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
