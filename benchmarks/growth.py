@@ -10,12 +10,14 @@ import sys
 import numpy as np
 from peers import interleaved
 
-from grok_nb.training.loop import Training
 from grok_nb.training.config import paper_config
-from grok_nb.training.fit import fit, torch_threads
+from grok_nb.training.loop import Training
+from grok_nb.training.fit import torch_threads
 
 SIZES, WIDTHS = (31, 59, 97, 113, 149, 197), (32, 64, 128, 256, 512)
 MEMORY = """
+from grok_nb.training.config import paper_config
+from grok_nb.training.fit import fit
 fit(paper_config(method={method!r}, p={p}, steps=20), quiet=True)
 print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])/1024)
 """

@@ -3,8 +3,6 @@ import argparse
 import statistics
 import time
 
-import torch
-
 from grok_nb.measures.probes import MEASURES, Probe
 from grok_nb.training.loop import Training
 from grok_nb.training.config import paper_config

@@ -17,6 +17,7 @@ RUN = dict(p=31, train_frac=.5, d_model=32, d_mlp=128, steps=600, frames=0, stop
 
 BARE = """
 import sys, time
+from grok_nb.runs.sweep import grid
 from grok_nb.training.fit import fit
 configs = grid(seed=range({start}, {runs}, 2), **{run})
 fit(configs[0].__class__(**{{**{run}, "steps": 5}}), quiet=True) # warm

@@ -210,7 +210,7 @@ def _sweep_options(commands):
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.set_defaults(do=do_sweep)
 
-# %% ../nbs/90_cli.ipynb #d4ccf580
+# %% ../nbs/90_cli.ipynb #811e1eb5
 def do_status(args):
     "What a store holds and what is left."
     print(status(args.store))

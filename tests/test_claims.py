@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-import grok_nb.claims
 from grok_nb.claims.claims import CLAIMS, claims
 from grok_nb.runs.table import SHIPPED, results
 
@@ -20,8 +19,8 @@ def test_the_table_is_there_within_seconds():
 def test_a_changed_number_changes_the_verdict(tmp_path, monkeypatch):
     for path in Path(str(SHIPPED)).glob("three_methods_p113_*"):
         shutil.copy(path, tmp_path)
-    monkeypatch.setattr(grok_nb.claims, "results", lambda name=None: results(name, tmp_path))
-    monkeypatch.setattr(grok_nb.claims, "SEEDS", 2)
+    monkeypatch.setattr("grok_nb.claims.claims.results", lambda name=None: results(name, tmp_path))
+    monkeypatch.setattr("grok_nb.analysis.judge.SEEDS", 2)
 
     def verdict():
         table = claims("C9")

@@ -20,7 +20,7 @@ from grok_nb.tasks.task import make_task  # noqa: E402
 from grok_nb.training.loop import Training, train_loop  # noqa: E402
 from grok_nb.training.run import environment, load_run  # noqa: E402
 from grok_nb.training.fit import fit
-from grok_nb.training.config import RunConfig, paper_config
+from grok_nb.training.config import paper_config
 from grok_nb.training.history import same_history  # noqa: E402
 
 forks = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="needs fork and /proc")

@@ -196,7 +196,7 @@ def test_transitions_of_any_curve(steps, values, odd, other):
 @some(60)
 @given(histories(), st.sampled_from(["train/acc", "test/acc", "norm/l2", "nothing"]), st.one_of(ODD, st.floats(0, 1)))
 def test_claims_of_any_history(history, measure, level):
-    for function in (times, late_rise, plateau, lambda h: held_after_fit(h, measure, level), lambda h: lag_table(lags([h, h], [measure])),
+    for function in (learning_times, late_rise, plateau, lambda h: held_after_fit(h, measure, level), lambda h: lag_table(lags([h, h], [measure])),
                      lambda h: at_cut(h, RunConfig(), [measure], level)):
         works_or_refuses(function, history)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from grok_nb.claims.experiments import preset
+from grok_nb.claims.experiments import experiment
 from grok_nb.runs.table import read_store, results
-from grok_nb.runs.sweep import grid, sweep
+from grok_nb.runs.sweep import sweep
 from grok_nb.training.history import same_history
 
 CONFIGS = """
+from grok_nb.runs.sweep import grid, sweep
 configs = grid(seed=range(3), method=["standard", "noise"], p=13, train_frac=.5, d_model=32, d_mlp=64, steps=600,
                log_every=50, frames=20, stop_factor=0)
 """
@@ -117,7 +118,7 @@ def test_killed_in_mid_write(tmp_path, undisturbed, call, moment):
 
 def test_two_sweeps_on_one_store(tmp_path, undisturbed):
     code = f"""
-        import grok_nb.sweep as s
+        import grok_nb.runs.sweep as s
         before = s.fit
         def fit(config, out, **kwargs):
             with open({str(tmp_path / "log.txt")!r}, "a") as f: f.write(config.hash + "\\n")
@@ -178,7 +179,7 @@ def test_on_a_cluster(tmp_path, undisturbed):
 
 
 def test_a_shipped_table_is_what_its_sweep_gives(tmp_path):
-    shipped, again = results("tiny"), sweep(preset("tiny"), tmp_path, n_jobs=2, quiet=True)
+    shipped, again = results("tiny"), sweep(experiment("tiny").configs(), tmp_path, n_jobs=2, quiet=True)
     assert list(shipped.configs) == list(again.configs) and list(shipped.history) == list(again.history)
     # six digits are shipped, and double precision differs between processors by far less within 100 steps
     for key in again.history.select_dtypes("number"):

@@ -205,7 +205,7 @@ def _level(history:pd.DataFrame) -> float: return np.median(_late(history))/hist
 
 def _jumps(history:pd.DataFrame) -> float: return np.median(np.abs(np.diff(_late(history))))/np.median(_late(history))
 
-# %% ../../nbs/claims/21_claims.ipynb #40a8ff57
+# %% ../../nbs/claims/21_claims.ipynb #6f9d0892
 def claim_c10(shipped) -> list:
     "C10: level and jumpiness of the logit distance late in training; and whether methods end farther apart than seeds."
     plain, noise = (_runs(shipped, "three_methods_p113", method=m) for m in ("standard", "noise"))
@@ -220,7 +220,7 @@ def claim_c10(shipped) -> list:
         judge("p = 59: Gini coefficient of the embedding's spectrum, |standard - noise| less |seed - next seed|",
               sparse["methods"] - sparse["seeds"], above=0)]
 
-# %% ../../nbs/claims/21_claims.ipynb #a22ec4c2
+# %% ../../nbs/claims/21_claims.ipynb #900fdd19
 MEASURES_C11 = (
     "pmi/embed:resid_post", "mid/embed:resid_post", "pe/resid_post", "ed/resid_post", "pmi/logits:label", "norm/l2",
     "norm/l1", "perturbation_error", "input_gradient", "sharpness", "grad_norm", "logit_entropy",
@@ -229,19 +229,19 @@ MEASURES_C11 = (
 NEAR = 1.25 # a factor: a measure that turns within it turns when test accuracy does
 
 # %% ../../nbs/claims/21_claims.ipynb #62e0c6e3
+def _turning_parts(turning, ratios:dict) -> list: # of one sweep
+    task, pmi, pe, kinds = turning
+    def off(m): return np.log(ratios[m]).abs().fillna(math.inf) if m in ratios else pd.Series(dtype=float)
+    def statistic(m): return f"{task}, standard: |log| of the turn of {m} over that of test accuracy"
+    parts = [judge(statistic(m + kind), off(m + kind), below=math.log(NEAR)) for m in (pmi, pe) for kind in kinds]
+    if "" not in kinds: return parts
+    with np.errstate(invalid="ignore"): farther = off("pmi/logits:label") - off(pmi)
+    return [*parts, judge(statistic("norm/l2"), off("norm/l2"), above=math.log(NEAR)),
+            judge(f"{task}, standard: the same of pmi/logits:label less that of {pmi}", farther, above=0)]
+
 def claim_c11(shipped) -> list:
     "C11: distance of a measure's turn from that of test accuracy, |log ratio|; and PMI' is farther off than PMI."
-    parts = []
-    for name, (task, pmi, pe, kinds) in TURNS.items():
-        ratios = _turns(shipped, name)
-        def off(m): return np.log(ratios[m]).abs().fillna(math.inf) if m in ratios else pd.Series(dtype=float)
-        def statistic(m): return f"{task}, standard: |log| of the turn of {m} over that of test accuracy"
-        parts += [judge(statistic(m + kind), off(m + kind), below=math.log(NEAR)) for m in (pmi, pe) for kind in kinds]
-        if "" not in kinds: continue
-        parts.append(judge(statistic("norm/l2"), off("norm/l2"), above=math.log(NEAR)))
-        with np.errstate(invalid="ignore"): farther = off("pmi/logits:label") - off(pmi)
-        parts.append(judge(f"{task}, standard: the same of pmi/logits:label less that of {pmi}", farther, above=0))
-    return parts
+    return [part for name, o in TURNS.items() for part in _turning_parts(o, _turns(shipped, name))]
 
 # %% ../../nbs/claims/21_claims.ipynb #f4a8fd81
 ENDS = 20 # runs of each end, grokked or not, that a forecast's verdict needs: a bootstrap draws from them

@@ -17,8 +17,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from .slides import Slides, describe, evenly_spaced, first_shown, keep_slides, ramps
 from ..errors import GrokError, check_name
+from .slides import Slides, describe, evenly_spaced, first_shown, keep_slides, ramps
 
 # %% ../../nbs/display/02_page.ipynb #page0003
 def _differences(answers:np.ndarray) -> np.ndarray: # (F, n, n), the first as it is, as uint8 or uint16
@@ -82,11 +82,11 @@ def page_file(
     return (resources.files("grok_nb.display")/f"page.{kind}").read_text("utf-8")
 
 # %% ../../nbs/display/02_page.ipynb #page0025
-def _sha256(text:str) -> str: # as a content policy writes it
+def _policy_hash(text:str) -> str: # as a content policy writes it
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 def _policy(style:str, script:str) -> str:
-    allowed = f"script-src {_sha256(script)}; style-src {_sha256(style)}"
+    allowed = f"script-src {_policy_hash(script)}; style-src {_policy_hash(style)}"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 # %% ../../nbs/display/02_page.ipynb #page0027

@@ -19,7 +19,6 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .plot import curve_colour, label, tidy_axes
 from ..errors import GrokError
 from ..measures.laws import LAWS, law_shares
 from ..measures.spectra import fourier_power, irrep_power, irreps, key_frequencies
@@ -28,6 +27,7 @@ from ..tasks.groups import cyclic, operation
 from ..tasks.task import make_task
 from ..training.config import RunConfig
 from ..training.run import Run, load_run
+from .plot import curve_colour, label, tidy_axes
 
 # %% ../../nbs/display/01_slides.ipynb #07f1dcbf
 def open_run(
@@ -77,7 +77,7 @@ def in_words(config:RunConfig) -> str:
 NEEDS = "step", "train/acc", "test/acc" # columns of a history, without which there is nothing to show
 
 # %% ../../nbs/display/01_slides.ipynb #6ebc773d
-def _numbers(history:pd.DataFrame) -> pd.DataFrame:
+def _numeric_rows(history:pd.DataFrame) -> pd.DataFrame:
     skip = {f.name for f in fields(RunConfig)} - {"step"}
     keep = [k for k in history.select_dtypes("number") if k not in skip and history[k].notna().any()]
     rows = history[keep].replace([np.inf, -np.inf], np.nan).dropna(subset=[k for k in keep if k == "step"])
@@ -160,7 +160,7 @@ def slides(
 ) -> Slides:
     "Everything that the explorer and the page show of a run."
     run = open_run(run, task)
-    history, frames = _numbers(run.history), dict(sorted(run.frames.items()))
+    history, frames = _numeric_rows(run.history), dict(sorted(run.frames.items()))
     plain = Slides(in_words(run.config), str(run.status), history["step"].to_numpy(int), history)
     if not frames or (task := _task_of(run.config, task)) is None: return plain
     answers, embeddings = _stacked(frames, task)

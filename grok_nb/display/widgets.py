@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .slides import Slides, describe, first_shown, in_words, open_run, png, slides
 from ..errors import GrokError
 from ..methods.method import FixedNoise
 from ..methods.registry import noise_floor
@@ -26,6 +25,7 @@ from ..training.config import RunConfig
 from ..training.fit import torch_threads
 from ..training.loop import Training, train_loop
 from ..training.run import Run, read_config
+from .slides import Slides, describe, first_shown, in_words, open_run, png, slides
 
 # %% ../../nbs/display/03_widgets.ipynb #e2f6bb7e
 def _title(folder:Path) -> str: # of a run's folder

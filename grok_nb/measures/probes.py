@@ -156,13 +156,14 @@ def _class_ratio(Z:Tensor, y:Tensor) -> float: # Z (n, d) features, y (n,) label
     within = (Z - centres[torch.unique(y, return_inverse=True)[1]]).square().sum(1).mean()
     return (within/(centres - centres.mean(0)).square().sum(1).mean().clamp(min=1e-300)).item()
 
-# %% ../../nbs/measures/07_probes.ipynb #b4f5095e
+# %% ../../nbs/measures/07_probes.ipynb #abc37fdf
+def _drop_units(h:Tensor, drop:float, generator=None) -> Tensor: # like h
+    keep = torch.rand(h.shape, generator=generator, device=h.device) >= drop
+    return h*keep.to(h)/(1 - drop)
+
 def _dropout_variance(model:nn.Module, x:Tensor, y:Tensor, drop:float, draws:int, generator=None) -> float:
     twin, hits = model.slow(), []
-    def drop_units(module, args, h):
-        keep = torch.rand(h.shape, generator=generator, device=h.device) >= drop
-        return h*keep.to(h)/(1 - drop)
-    twin.mlp_act.register_forward_hook(drop_units)
+    twin.mlp_act.register_forward_hook(lambda module, args, h: _drop_units(h, drop, generator))
     for _ in range(draws): hits.append((twin(x).argmax(1) == y).double().mean())
     return torch.stack(hits).var().item()
 

@@ -176,7 +176,7 @@ def _run_all(
             warnings.warn(f"a worker was killed; {len(left)} jobs go on from their checkpoints")
     return busy
 
-# %% ../../nbs/runs/01_sweep.ipynb #57eb4006
+# %% ../../nbs/runs/01_sweep.ipynb #590d4775
 def _open_store(store:Path, configs:list):
     try:
         for name in OWN_FOLDERS: (store/name).mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def make_table(
     history = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["hash", *columns, "step"])
     return Table(history, summary, configs, list(problems))
 
-# %% ../../nbs/runs/00_table.ipynb #80d8351a
+# %% ../../nbs/runs/00_table.ipynb #645d8f30
 @patch
 def select(self:Table,
     **where, # values of config fields or columns, for example method="noise", train_frac=.4
@@ -91,7 +91,7 @@ def select(self:Table,
         else: rows = rows[rows[name] == value]
     return rows
 
-# %% ../../nbs/runs/00_table.ipynb #163f0d85
+# %% ../../nbs/runs/00_table.ipynb #39f46a25
 @patch
 def runs(self:Table,
     **where, # as for `select`
@@ -168,7 +168,7 @@ def read_store(
     configs = wanted if configs is not None else found
     return make_table({h: histories[h] for h in configs if h in histories}, configs, extra, problems)
 
-# %% ../../nbs/runs/00_table.ipynb #73e40dd0
+# %% ../../nbs/runs/00_table.ipynb #c2437c67
 def _shipped_rows(table:Table, done, every:int, without:str) -> pd.DataFrame: # of the history
     settings = config_columns(table.configs)
     columns = [k for k in table.history if k not in settings and not (without and re.search(without, k))]
@@ -235,7 +235,7 @@ def results(
     extras = {k.removeprefix(start).removesuffix(".csv"): _read(files[k]) for k in sorted(files) if k.startswith(start)}
     return Table(history, summary, configs, about=about, extras=extras)
 
-# %% ../../nbs/runs/00_table.ipynb #d5ef03da
+# %% ../../nbs/runs/00_table.ipynb #6b80a8b2
 def _resettled(frame:pd.DataFrame, before:pd.DataFrame, after:pd.DataFrame) -> pd.DataFrame: # with other config columns
     own = [k for k in frame if k not in before and k != "hash"]
     return pd.concat([after.loc[frame["hash"]].reset_index(), frame[own].reset_index(drop=True)], axis=1)

@@ -16,6 +16,7 @@ import warnings
 from contextlib import contextmanager
 
 import torch
+from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from ..files import drop_checkpoint, load_checkpoint, save_checkpoint
@@ -45,6 +46,7 @@ def len_cores() -> int:
     "Cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+# %% ../../nbs/training/05_fit.ipynb #fit00029
 def warn_if_crowded(
     threads:int, # that a run is about to use
 ):
@@ -92,16 +94,20 @@ class Checkpoint:
         "Time spent, all earlier sittings included."
         return self.spent + time.monotonic() - self.start
 
-    def save(self,
-        status=None, # "done" or "interrupted"; None: it goes on
-    ):
-        "Write the state down."
-        if self.path: save_checkpoint(self.path, {**self.t.state(), "seconds": self.seconds, "status": status})
-        self.step = self.t.step
+# %% ../../nbs/training/05_fit.ipynb #fit00025
+@patch
+def save(self:Checkpoint,
+    status=None, # "done" or "interrupted"; None: it goes on
+):
+    "Write the state down."
+    if self.path: save_checkpoint(self.path, {**self.t.state(), "seconds": self.seconds, "status": status})
+    self.step = self.t.step
 
-    def step_back(self):
-        "Drop the file if it is of this very step, for the one before it."
-        if self.path and self.step == self.t.step: drop_checkpoint(self.path)
+# %% ../../nbs/training/05_fit.ipynb #fit00028
+@patch
+def step_back(self:Checkpoint):
+    "Drop the file if it is of this very step, for the one before it."
+    if self.path and self.step == self.t.step: drop_checkpoint(self.path)
 
 # %% ../../nbs/training/05_fit.ipynb #fit00013
 def train_with_checkpoints(
@@ -150,6 +156,7 @@ def _progress(t:Training, quiet:bool, line:int): # a bar; gives what moves it to
 
         yield show
 
+# %% ../../nbs/training/05_fit.ipynb #fit00031
 def _train(t:Training, kept:Checkpoint, quiet:bool, callbacks, save_every:float, bar_row:int) -> str: # status
     if not quiet: warn_if_crowded(t.config.threads)
     with _progress(t, quiet, bar_row) as show:

@@ -29,6 +29,7 @@ def predict(
 def _mean(x:Tensor) -> float: # of nothing: nan
     return x.double().mean().item() if x.numel() else float("nan")
 
+# %% ../../nbs/training/01_history.ipynb #his00021
 def _evaluate_table(logits:Tensor, task, loss:str) -> dict:
     train, test = task.train, ~task.train
     losses, right = example_losses(logits, task.labels, loss)
@@ -111,8 +112,9 @@ def milestones(
 ) -> dict: # "fit", "test95", "test99" -> step, nan where it was not reached
     "Steps to 99 % train accuracy and to the levels of test accuracy, each held."
     check_history(history, "train/acc", "test/acc", rows=0)
-    reached = {f"test{100*level:.0f}": first_held(history["step"], history["test/acc"], level, hold) for level in levels}
-    return {"fit": fit_step(history, hold)} | reached
+    steps, accuracy = history["step"], history["test/acc"]
+    learned = {f"test{100*level:.0f}": first_held(steps, accuracy, level, hold) for level in levels}
+    return {"fit": fit_step(history, hold)} | learned
 
 # %% ../../nbs/training/01_history.ipynb #975fae68
 def same_history(

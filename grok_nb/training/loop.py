@@ -40,6 +40,7 @@ def _alike(configs) -> list:
         raise GrokError("runs can be stacked only when their configs differ in nothing but the seed")
     return configs
 
+# %% ../../nbs/training/03_loop.ipynb #loop0054
 def _in_dtype(task, dtype): # images in the type of the weights; pairs as they are
     if not task.x_train.is_floating_point() or task.x_train.dtype == dtype: return task
     return replace(task, x_train=task.x_train.to(dtype), x_test=task.x_test.to(dtype))
@@ -162,11 +163,20 @@ def frame_shapes(
     if task.table is None: return {"answers": (len(task.x_test),)}
     return {"answers": (len(task.labels),), "embedding": (len(task.table)+1, config.d_model)}
 
+# %% ../../nbs/training/03_loop.ipynb #loop0056
 def _frame(model:nn.Module, answers:Tensor) -> dict:
     kind = np.uint8 if answers.max() < 256 else np.uint16
     out = {"answers": answers.cpu().numpy().astype(kind)}
     if hasattr(model, "W_E"): out["embedding"] = model.W_E.detach().cpu().numpy().astype(np.float16)
     return out
+
+# %% ../../nbs/training/03_loop.ipynb #loop0059
+def _reading(probe, model, task, seed:int, step:int) -> dict:
+    try: return probe(model, task, seed, step)
+    except GrokError as e:
+        if not step: raise
+        warnings.warn(f"step {step}: no reading of {probe.name}: {e}")
+        return {}
 
 # %% ../../nbs/training/03_loop.ipynb #926f0bc0
 @patch
@@ -184,13 +194,6 @@ def record(self:Training,
             if self.step % probe.every == 0: extra |= _reading(probe, model, task, self.configs[i].seed, self.step)
         if want_row: self.rows[i].append({"step": self.step, **row, **extra})
         if want_frame: self.frames[i][self.step] = _frame(model, answers)
-
-def _reading(probe, model, task, seed:int, step:int) -> dict:
-    try: return probe(model, task, seed, step)
-    except GrokError as e:
-        if not step: raise # a mistake in the config; later it is a state of the network
-        warnings.warn(f"step {step}: no reading of {probe.name}: {e}")
-        return {}
 
 # %% ../../nbs/training/03_loop.ipynb #6f9f35ca
 _FRAME_TYPES = {"answers": ("uint8", "uint16"), "embedding": ("float16",)}
@@ -223,6 +226,7 @@ def stop_step(
     grokked = first_held([r["step"] for r in rows], [r["test/acc"] for r in rows], config.target, config.hold)
     return float("inf") if np.isnan(grokked) else max(config.stop_factor*grokked, grokked+config.hold)
 
+# %% ../../nbs/training/03_loop.ipynb #loop0062
 @patch
 def finished(self:Training) -> bool:
     "Whether every run has used its budget, or has grokked and gone on for long enough after it."
@@ -284,6 +288,7 @@ def _need(ok, what:str):
     if not ok:
         raise GrokError(f"this checkpoint does not belong to its config: {what}; move it away to start anew")
 
+# %% ../../nbs/training/03_loop.ipynb #loop0064
 def _is_row(row) -> bool:
     return isinstance(row, dict) and {"step", "train/acc", "test/acc"} <= set(row) and \
         all(isinstance(k, str) and type(v) in (int, float) for k, v in row.items())
@@ -316,6 +321,7 @@ def _form(o): # the shape and type of everything in a state
     if isinstance(o, dict): return {k: _form(v) for k, v in o.items()}
     return [_form(v) for v in o] if isinstance(o, list) else type(o).__name__
 
+# %% ../../nbs/training/03_loop.ipynb #loop0067
 @patch
 def check_state(self:Training, state:dict):
     "Refuse a state that belongs to another config or was not made by `state`."

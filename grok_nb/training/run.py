@@ -76,6 +76,7 @@ def _commit(): # of the checkout that the package is imported from, or None: it 
     except OSError: return None
     return last + "+ changes"*bool(changes) if last else None
 
+# %% ../../nbs/training/04_run.ipynb #run00026
 def environment(
     device="cpu", # on which it trained
     threads:int=1, # of torch
@@ -143,6 +144,7 @@ def _sha256(data:bytes) -> str: return hashlib.sha256(data).hexdigest()
 def _facts(about:dict) -> bytes: # what of `run.json` has a checksum
     return json.dumps([about.get(k) for k in ("status", "seconds", "environment")]).encode()
 
+# %% ../../nbs/training/04_run.ipynb #run00028
 def save_run(
     run:Run,
     folder, # that `claim_folder` gave
@@ -158,6 +160,14 @@ def save_run(
     about["sha256"] = {name: _sha256(data) for name, data in files.items()}
     write_atomic(folder/"run.json", json.dumps(about, indent=1).encode())
 
+# %% ../../nbs/training/04_run.ipynb #run00029
+_ABOUT = dict(status=str, seconds=(int, float), environment=dict)
+
+def _is_about(about:dict, sums) -> bool:
+    return isinstance(sums, dict) and set(about) == set(_ABOUT) \
+        and all(isinstance(about[k], kind) for k, kind in _ABOUT.items()) \
+        and about["status"].isprintable() # it is shown in terminals and pages
+
 # %% ../../nbs/training/04_run.ipynb #57bb9a0e
 def read_about(
     folder, # of a run
@@ -166,11 +176,7 @@ def read_about(
     folder = Path(folder)
     about = read_json(folder/"run.json")
     sums = about.pop("sha256", {}) # there are older runs without
-    kinds = dict(status=str, seconds=(int, float), environment=dict)
-    if set(about) != set(kinds) or not isinstance(sums, dict) \
-            or not all(isinstance(about[k], kind) for k, kind in kinds.items()) \
-            or not about["status"].isprintable(): # it is shown in terminals and pages
-        raise GrokError(f"{folder/'run.json'} does not hold {', '.join(kinds)}")
+    if not _is_about(about, sums): raise GrokError(f"{folder/'run.json'} does not hold {', '.join(_ABOUT)}")
     for name in ("config.json", "history.csv.gz", "frames.npz", "run.json") if sums else ():
         data = _facts(about) if name == "run.json" else read_plain(folder/name, free_memory()/4)
         if sums.get(name) != _sha256(data):
