@@ -200,7 +200,7 @@ SETS = { # name of a set of numbers -> measures
 
 def _with_slopes(measures:list) -> list: return [column for m in measures for column in (m, f"{m} slope")]
 
-# %% ../../nbs/analysis/05_forecast.ipynb #955f5767
+# %% ../../nbs/analysis/05_forecast.ipynb #350905be
 def _norm_law(histories:list, configs:list, grok, cut, norms) -> list: # -log of the step at which each run should grok
     at = [h["norm/l2"][h["step"] == g].iloc[0]**2 for h, g in zip(histories, grok) if not math.isnan(g)]
     target = np.median(at)
@@ -230,7 +230,7 @@ def forecast_problem(
     end = np.array([h["step"].iloc[-1] for h in histories])
     return X, y, groups, grok-cut, np.fmax(np.where(y, grok, end)-cut, 1.)
 
-# %% ../../nbs/analysis/05_forecast.ipynb #b97bbc4b
+# %% ../../nbs/analysis/05_forecast.ipynb #8a4bfd90
 def _forecast_row(X:pd.DataFrame, y, groups, lead, left, base) -> dict: # the scores of a set of numbers
     p = held_out(X, y, groups)
     auc, gain, early = auc_interval(y, p, groups), auc_gain(y, p, base, groups), caught_early(y, p, lead)

@@ -26,7 +26,7 @@ def _plain(value): # what JSON makes of it: a config is compared with one that w
 def _nested(betas, method_args, probes) -> dict: # the three fields that hold several values, in full and plain
     specs = (probes,) if isinstance(probes, (str, dict)) else probes
     try:
-        full = tuple(_plain(probe_spec(o)) for o in specs)
+        full = tuple(_plain(probe_spec(spec)) for spec in specs)
         return dict(betas=tuple(betas), method_args=_plain(dict(method_args)), probes=full)
     except (TypeError, ValueError) as e:
         raise GrokError(f"betas = {shown(betas)}, method_args = {shown(method_args)}, probes = {shown(probes)}; they "

@@ -185,7 +185,7 @@ def fit(
     t = Training([config], device, [task] if task is not None else None)
     t.probes = [Probe(spec, (probes or {}).get(spec["name"])) for spec in config.probes]
     folder = claim_folder(out, config) if out is not None else None
-    for o in folder.glob(".*.tmp") if folder else (): o.unlink() # of a process that was killed while it wrote
+    for half in folder.glob(".*.tmp") if folder else (): half.unlink() # of a process that was killed while it wrote
     kept = Checkpoint(t, folder/"checkpoint.pt" if folder else None)
     status = "done" if kept.status == "done" else _train(t, kept, quiet, callbacks, save_every, bar_row)
     run = t.result(0, status, kept.seconds)

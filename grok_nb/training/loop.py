@@ -54,23 +54,24 @@ class Training:
         tasks:list=None, # their tasks; made from the configs if not given
     ):
         self.configs, self.device = _alike(configs), check_device(device)
-        self.config = c = self.configs[0]
-        self.dtype, S = getattr(torch, c.dtype), len(self.configs)
+        self.config = first = self.configs[0]
+        self.dtype, S = getattr(torch, first.dtype), len(self.configs)
         self.tasks = [_in_dtype(t.to(self.device), self.dtype) for t in tasks or map(task_of, self.configs)]
-        check_memory(c, self.tasks[0], S)
-        self.models = [build_model(o, t).to(self.device) for o, t in zip(self.configs, self.tasks)]
+        check_memory(first, self.tasks[0], S)
+        self.models = [build_model(c, t).to(self.device) for c, t in zip(self.configs, self.tasks)]
         self.params = stack_parameters(self.models)
-        self.optimizer = torch.optim.AdamW(self.params.values(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay,
-                                           fused=self.device.type in ("cpu", "cuda"))
-        self.methods = make_methods(c.method, c.method_args)
+        self.optimizer = torch.optim.AdamW(
+            self.params.values(), lr=first.lr, betas=first.betas, weight_decay=first.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"))
+        self.methods = make_methods(first.method, first.method_args)
         for method in self.methods: method.setup(self.tasks)
-        self.streams = {k: [stream(o.seed, k, self.device) for o in self.configs] for k in ("noise", "batches")}
+        self.streams = {k: [stream(c.seed, k, self.device) for c in self.configs] for k in ("noise", "batches")}
         self.x, self.y = (torch.stack([getattr(t, side) for t in self.tasks]) for side in ("x_train", "y_train"))
         self.step, self.train_acc, self.stopped = 0, torch.zeros(S, device=self.device), False
         self.probes, self.rows, self.frames = [], [[] for _ in range(S)], [{} for _ in range(S)]
         self.order = torch.empty(S, 0, dtype=torch.long, device=self.device) # what is left of the epoch, by seed
         self.uneven = len({self._widen(x[None]).shape[1] for x in self.x}) > 1 # methods add unlike numbers of inputs
-        self.full = self._prepare(self.x) if not 0 < c.batch_size < self.x.shape[1] else None
+        self.full = self._prepare(self.x) if not 0 < first.batch_size < self.x.shape[1] else None
 
     def _widen(self, x): # with the inputs that methods add
         for method in self.methods: x = method.inputs(x)
@@ -273,14 +274,14 @@ def state_of(self:Training,
     i:int, # which of the S runs
 ) -> dict:
     "The state of one of the runs, as if it had been trained alone."
-    def cut(o): # of what is stacked, its own row
-        if isinstance(o, dict): return {k: cut(v) for k, v in o.items()}
-        return o[i:i+1].clone() if isinstance(o, Tensor) and o.dim() else o
+    def cut(value): # of what is stacked, its own row
+        if isinstance(value, dict): return {k: cut(v) for k, v in value.items()}
+        return value[i:i+1].clone() if isinstance(value, Tensor) and value.dim() else value
 
     whole = self.state()
     own = {k: cut(whole[k]) for k in ("train_acc", "order", "params", "optimizer")}
     lists = {k: [whole[k][i]] for k in ("hashes", "rows", "frames")}
-    return {"step": self.step, **own, **lists, "methods": [cut(o) for o in whole["methods"]],
+    return {"step": self.step, **own, **lists, "methods": [cut(m) for m in whole["methods"]],
             "streams": {k: [gs[i]] for k, gs in whole["streams"].items()}}
 
 # %% ../../nbs/training/03_loop.ipynb #loop0043
@@ -310,16 +311,17 @@ def check_progress(
     _need(type(step) is int and 0 <= step <= configs[0].steps, "the step")
     _need(isinstance(state.get("seconds", 0.), (int, float)), "the seconds")
     _need(_is_order(state.get("order"), seeds, len(task.x_train)), "order")
-    _need(isinstance(rows, list) and len(rows) == seeds and all(isinstance(o, list) for o in rows), "rows")
-    _need(all(_is_row(row) for o in rows for row in o), "rows")
-    _need(isinstance(frames, list) and len(frames) == seeds and all(isinstance(o, dict) for o in frames), "frames")
-    _need(all(type(at) is int and is_frame(frame, shapes) for o in frames for at, frame in o.items()), "frames")
+    _need(isinstance(rows, list) and len(rows) == seeds and all(isinstance(seed, list) for seed in rows), "rows")
+    _need(all(_is_row(row) for seed in rows for row in seed), "rows")
+    _need(isinstance(frames, list) and len(frames) == seeds and all(isinstance(f, dict) for f in frames), "frames")
+    pictures = [picture for kept in frames for picture in kept.items()]
+    _need(all(type(at) is int and is_frame(frame, shapes) for at, frame in pictures), "frames")
 
 # %% ../../nbs/training/03_loop.ipynb #9053b29b
-def _form(o): # the shape and type of everything in a state
-    if isinstance(o, Tensor): return f"{o.dtype} {tuple(o.shape)}"
-    if isinstance(o, dict): return {k: _form(v) for k, v in o.items()}
-    return [_form(v) for v in o] if isinstance(o, list) else type(o).__name__
+def _form(value): # the shape and type of everything in a state
+    if isinstance(value, Tensor): return f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, dict): return {k: _form(v) for k, v in value.items()}
+    return [_form(v) for v in value] if isinstance(value, list) else type(value).__name__
 
 # %% ../../nbs/training/03_loop.ipynb #loop0067
 @patch
@@ -340,8 +342,8 @@ def load_state(self:Training, state:dict):
         for k, v in state["params"].items(): self.params[k].copy_(v)
     self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]})
     for k, generators in self.streams.items():
-        for g, o in zip(generators, state["streams"][k]): g.set_state(o)
-    for m, o in zip(self.methods, state["methods"]): m.load_state(o)
+        for generator, saved in zip(generators, state["streams"][k]): generator.set_state(saved)
+    for method, saved in zip(self.methods, state["methods"]): method.load_state(saved)
     self.step, self.rows = state["step"], state["rows"]
     self.train_acc, self.order = (state[k].to(self.device) for k in ("train_acc", "order"))
     self.frames = [{step: {k: v.numpy() for k, v in frame.items()} for step, frame in frames.items()}
