@@ -205,7 +205,7 @@ def _level(history:pd.DataFrame) -> float: return np.median(_late(history))/hist
 
 def _jumps(history:pd.DataFrame) -> float: return np.median(np.abs(np.diff(_late(history))))/np.median(_late(history))
 
-# %% ../../nbs/claims/21_claims.ipynb #6f9d0892
+# %% ../../nbs/claims/21_claims.ipynb #02b7877c
 def claim_c10(shipped) -> list:
     "C10: level and jumpiness of the logit distance late in training; and whether methods end farther apart than seeds."
     plain, noise = (_runs(shipped, "three_methods_p113", method=m) for m in ("standard", "noise"))
@@ -220,7 +220,7 @@ def claim_c10(shipped) -> list:
         judge("p = 59: Gini coefficient of the embedding's spectrum, |standard - noise| less |seed - next seed|",
               sparse["methods"] - sparse["seeds"], above=0)]
 
-# %% ../../nbs/claims/21_claims.ipynb #900fdd19
+# %% ../../nbs/claims/21_claims.ipynb #d17c9124
 MEASURES_C11 = (
     "pmi/embed:resid_post", "mid/embed:resid_post", "pe/resid_post", "ed/resid_post", "pmi/logits:label", "norm/l2",
     "norm/l1", "perturbation_error", "input_gradient", "sharpness", "grad_norm", "logit_entropy",

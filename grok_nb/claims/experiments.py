@@ -80,7 +80,7 @@ TURNS = { # sweep -> what is asked of it
     "mnist_methods": Turning("MNIST", "pmi/act1:act2", "pe/act2", ("",)),
 }
 
-# %% ../../nbs/claims/20_experiments.ipynb #f2795ab0
+# %% ../../nbs/claims/20_experiments.ipynb #8c3b0d3b
 def turn_ratios(
     table:Table,
     name:str, # of its sweep, one of `TURNS`
@@ -147,7 +147,7 @@ def _measures_p59():
 def _measures_p113():
     return grid(method=["standard", "noise"], probes=_watch(200, 1000) + ({"name": "law", "every": 500},))
 
-# %% ../../nbs/claims/20_experiments.ipynb #09ccdbc2
+# %% ../../nbs/claims/20_experiments.ipynb #aa14361f
 def _orders_p59():
     probe = {"name": "information", "every": 50, "side": "test", "draws": 1}
     return grid(seed=range(8), probes=tuple(probe | {"alpha": alpha} for alpha in (.5, 2)), **SMALL | dict(steps=6000))
@@ -196,7 +196,7 @@ def _mnist_unit():
 def _mnist_methods():
     return grid(seed=range(8), method=["standard", "noise"], probes=WATCH_MNIST, **MNIST)
 
-# %% ../../nbs/claims/20_experiments.ipynb #d0776374
+# %% ../../nbs/claims/20_experiments.ipynb #23c73c90
 _DIGITS = (
     Experiment("mnist_settings", "MNIST: initial scale and weight decay, on a seed of its own", _mnist_settings),
     Experiment("mnist_unit", "C4, C6 on images of length 1, where the bound has the best chance to say something",
@@ -233,7 +233,7 @@ def _noise_rule():
     beside_three_methods_p113 = grid(seed=range(8), method="noise", method_args=OUR_NOISE, frames=0, stop_factor=1)
     return small + ours + beside_three_methods_p113
 
-# %% ../../nbs/claims/20_experiments.ipynb #4b038e5f
+# %% ../../nbs/claims/20_experiments.ipynb #f7563573
 _NOISE = (
     Experiment("noise_map_p59", "19_sensitivity: adaptive noise over lambda1 and lambda2", _noise_map_p59, every=100),
     Experiment("noise_sizes", "19_sensitivity: strength of the noise against the size of the operation and of the "
@@ -309,7 +309,7 @@ def _baselines_p113(): # beside three_methods_p113, which has weight decay 1
     best = tuned(results("tuning_p113"), DECAYS)["standard"]
     return grid(**_settings("standard", best), stop_factor=1, frames=0, seed=range(8))
 
-# %% ../../nbs/claims/20_experiments.ipynb #4e31a14c
+# %% ../../nbs/claims/20_experiments.ipynb #3e67a119
 _BASELINES = (
     Experiment("baselines_p59", "18_baselines: every rival at its tuned strength, five seeds, eight for plain training "
                "and the paper's methods", _baselines_p59, every=100),

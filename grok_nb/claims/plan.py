@@ -82,7 +82,7 @@ _LATE = (
     Part("C11", _TIMES.format("PMI", "the norm's"), ALL, "below", 0., .1),
     Part("C11", _TIMES.format("PE", "the norm's"), ALL, "below", 0., .1),
     Part("C11", _TIMES.format("PMI", "PMI'"), ALL, "below", 0., .1),
-    Part("C13", "share of steps to grok within 0.03 of the mirrored share, noise less standard", PAIRS, "above", 0, .05),
+    Part("C13", "share of steps to grok within 0.03 of the mirrored share, noise less plain", PAIRS, "above", 0, .05),
     Part("C13", "mirrored less unmirrored test accuracy on the plateau, noise", PAIRS, "above", .8, 1.),
     Part("C14", f"{_LAW} unmirrored training pairs over step of the grok, standard", PAIRS, "below"),
 )
