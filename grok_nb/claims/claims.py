@@ -289,7 +289,7 @@ CLAIMS = {claim.name: claim for claim in (
 )}
 
 # %% ../../nbs/claims/21_claims.ipynb #3fd16968
-def _rows(name:str, parts:list) -> list: # of dicts, a row a part
+def _verdict_rows(name:str, parts:list) -> list: # of dicts, a row a part
     ran = [p for p in parts if p.verdict != "not run"]
     verdicts = [combine(*ran) if ran else "not run"] + [""]*(len(parts) - 1)
     return [dict(claim=name, verdict=verdict, statistic=p.statistic, value=p.value, low=p.low, high=p.high, n=p.n,
@@ -300,7 +300,7 @@ def claims(
 ) -> pd.DataFrame: # a row a statistic; the first of a claim carries its verdict
     "Every claim, its statistics over seeds, and its verdict."
     names, shipped = CLAIMS if only is None else check_names("claim", only, CLAIMS), reader()
-    return pd.DataFrame([row for name in names for row in _rows(name, CLAIMS[name].rule(shipped))])
+    return pd.DataFrame([row for name in names for row in _verdict_rows(name, CLAIMS[name].rule(shipped))])
 
 # %% ../../nbs/claims/21_claims.ipynb #cfe8ca38
 def show_claims(

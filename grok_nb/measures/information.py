@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import check_whole
 from .entropy import estimate, matrix_entropy, mutual_information
-from .features import gaussian, observe
+from .features import gaussian, observe, only_looks
 
 # %% ../../nbs/measures/02_information.ipynb #95bb3d33
 def mean_and_error(
@@ -37,6 +37,7 @@ def _informations(clean:dict, noisy:list, a:str, b:str, alpha:float, probes:int,
     return {f"pmi/{a}:{b}": values, f"mid/{a}:{b}": [v.minus(base) for v in values]}
 
 # %% ../../nbs/measures/02_information.ipynb #35352a8a
+@only_looks
 @torch.no_grad()
 def perturbed_information(
     model:nn.Module, # any module that `observe` can read
@@ -49,9 +50,9 @@ def perturbed_information(
     alpha:float=1., # > 0, order of the entropies
     draws:int=2, # of the noise, at least 1
     probes:int=8, # probe vectors of an estimate
-    generator:torch.Generator=None, # of the noise
+    generator:torch.Generator=None, # of the noise; None: as the global one would draw, which is left where it is
     seed:int=0, # of the probe vectors of estimates
-    **where # `at`, `positions`, `read` as for `observe`
+    **where # `at`, where the noise goes; `read`, what makes rows of a layer; `positions`: as for `observe`
 ) -> dict: # name -> float, in nats; its standard error is `name_se`
     "Perturbed entropy, mutual information and their differences to the clean ones (Tan & Huang 2023, section 5)."
     draws = check_whole("draws", draws, 1)
