@@ -13,15 +13,18 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_whole
-from .features import feature_names, observe
+from ..errors import GrokError, check_name, check_whole
+from .features import (
+    feature_names, hooks, logits_of, names_features, observe, only_looks, slow_twin, undisturbed)
 from .information import perturbed_information
 from .laws import LAWS, law_shares
-from .radius import certified_radius, nearest_distance, neighbour_probability
-from .robustness import gauss_newton_trace, input_gradient, perturbation_error, sharpness, weight_norm
+from .radius import certified_radius, first_weight, nearest_distance, neighbour_probability
+from .robustness import (
+    gauss_newton_trace, input_gradient, perturbation_error, sharpness, trained_weights, weight_norm)
 from .spectra import (
     effective_rank, excluded_loss, fourier_power, gini, key_frequencies, restricted_loss)
 from ..models.losses import example_losses
+from ..models.transformer import Transformer
 from ..tasks.task import stream
 
 # %% ../../nbs/measures/07_probes.ipynb #d993821b
@@ -34,18 +37,21 @@ def _strength(task, sigma): # the standard deviation of the noise
     return .1 if task.table is None else .4
 
 # %% ../../nbs/measures/07_probes.ipynb #b820a566
-def _layers(model:nn.Module) -> tuple: # (the first layer that holds something, the last hidden one, the outputs)
+def _layers(model:nn.Module, ask:str) -> tuple: # (the first layer that holds something, the last hidden one, outputs)
     names = feature_names(model)
-    if "resid_post" in names: return "embed", "resid_post", "logits"
-    if "act1" in names: return names[1], names[-2], "logits"
-    raise GrokError(f"name the layers of this {type(model).__name__}: entropy=, information=, label_information=; "
-                    f"it has {', '.join(names)}")
+    if names_features(model) and len(names) > 2:
+        return names[0 if isinstance(model, Transformer) else 1], names[-2], "logits"
+    raise GrokError(f"name the layers of this {type(model).__name__}: {ask}; it has {', '.join(names)}")
+
+def _last_hidden(model:nn.Module, layer) -> str: # the layer that is named, or else this package's own
+    if layer is not None: return check_name("layer", layer, feature_names(model))
+    return _layers(model, "layer=, the last hidden one")[1]
 
 # %% ../../nbs/measures/07_probes.ipynb #ed97e7ae
 def information(
     model:nn.Module, # any module that `observe` can read
     task, # a `Task`
-    generator:torch.Generator=None, # of the noise; the global stream if not given
+    generator:torch.Generator=None, # of the noise; None: as the global one would draw, which is left where it is
     side:str="train", # measured on these inputs: "train" or "test"
     sigma:float=None, # >= 0, of the noise; None: the paper's, 0.4 on token embeddings, 0.1 on pixels
     alpha:float=1., # > 0, order of the entropies
@@ -55,6 +61,8 @@ def information(
     information:tuple=None, # pairs (A, B) of layers of `pmi/A:B`, `mid/A:B`; None: the first and the last hidden one
     label_information:tuple=None, # layers A of `pmi/A:label`; None: the outputs
     positions:str="all", # where noise goes on the transformer's input: "ab" or "all"
+    at:str="input", # where noise goes: the inputs or a submodule; tokens need one, their embedding
+    read="rows", # what makes rows of a layer: "rows", "last" or "last_first", or these by layer, as for `observe`
 ) -> dict: # column -> nats
     """Perturbed entropy and mutual information in nats, n the number of inputs; each with its standard error `_se`.
 
@@ -64,11 +72,12 @@ def information(
     another order than 1, and in `@test` on test inputs: `pe/resid_post@alpha2@test_se`.
     """
     x, y = _inputs(task, side)
-    if None in (entropy, information, label_information): first, last, out = _layers(model)
+    if None in (entropy, information, label_information):
+        first, last, out = _layers(model, "entropy=, information=, label_information=")
     if entropy is None: entropy = (last,)
     if label_information is None: label_information = (out,)
     pairs = [tuple(o) for o in information] if information is not None else [(first, last)]
-    where = dict(positions=positions) if "embed" in feature_names(model) and task.table is not None else {}
+    where = dict(positions=positions, at=at, read=read)
     got = perturbed_information(model, x, y, _strength(task, sigma), entropy, pairs, label_information, alpha, draws,
                                 probes, generator, **where)
     tag = ("" if alpha == 1 else f"@alpha{alpha:g}") + ("" if side == "train" else "@test")
@@ -78,12 +87,14 @@ def information(
 def robustness(
     model:nn.Module, # any module that `observe` can read
     task, # a `Task`
-    generator:torch.Generator=None, # of noise and signs; the global stream if not given
+    generator:torch.Generator=None, # of noise and signs; None: as the global one would draw, which is left alone
     side:str="train", # measured on these inputs: "train" or "test"
     sigma:float=None, # >= 0, of the noise; None: 0.4 on token embeddings, 0.1 on pixels
     draws:int=2, # of the noise, at least 1
     probes:int=4, # probe vectors of gradient and sharpness, at least 2
     loss:str="cross_entropy", # whose sharpness: "cross_entropy", or "mse" for half the mean squared distance to one-hot
+    at:str="input", # where noise goes and the gradient is taken: the inputs or a submodule; tokens need one
+    read="rows", # what makes rows of the outputs: "rows", "last" or "last_first", as for `observe`
 ) -> dict: # column -> number
     """What moves the outputs, and the loss; each with its standard error `_se`; names end in `@test` on test inputs.
 
@@ -91,58 +102,70 @@ def robustness(
     norm of the outputs' gradient at the inputs, >= 0. `sharpness`: trace of the loss Hessian, any sign.
     """
     x, y = _inputs(task, side)
-    got = {"perturbation_error": perturbation_error(model, x, _strength(task, sigma), draws, generator)}
-    got["input_gradient"] = input_gradient(model, x, probes, generator)
-    got["sharpness"] = sharpness(model, x, y, loss, probes, generator)
+    where = dict(at=at, read=read)
+    got = {"perturbation_error": perturbation_error(model, x, _strength(task, sigma), draws, generator, **where)}
+    got["input_gradient"] = input_gradient(model, x, probes, generator, **where)
+    got["sharpness"] = sharpness(model, x, y, loss, probes, generator, read)
     tag, out = "" if side == "train" else "@test", {}
     for name, (value, se, *_) in got.items(): out[name + tag], out[name + tag + "_se"] = float(value), float(se)
     return out
 
 # %% ../../nbs/measures/07_probes.ipynb #4e146b81
 def norms(
-    model:nn.Module, # any module with two weight matrices or more
+    model:nn.Module, # any module with weights of two dimensions or more; a convolution's have four
     task, # not looked at
     generator:torch.Generator=None, # not used: nothing is drawn
 ) -> dict: # column -> number >= 0
     """How large the weights are.
 
-    `norm/l1`: l1 norm of all weights. `norm/first`, `norm/last`: l2 norm of the first and of the last weight matrix.
+    `norm/l1`: l1 norm of all weights. `norm/first`, `norm/last`: l2 norm of the first and of the last weight that is
+    a matrix or has more dimensions.
     """
-    first, *_, last = [w for w in model.parameters() if w.dim() == 2]
-    return {"norm/l1": weight_norm(model, 1), "norm/first": first.norm().item(), "norm/last": last.norm().item()}
+    weights = [w for w in model.parameters() if w.dim() > 1]
+    if not weights: raise GrokError(f"this {type(model).__name__} has no weight of two dimensions or more to measure")
+    first, last = weights[0].norm().item(), weights[-1].norm().item()
+    return {"norm/l1": weight_norm(model, 1), "norm/first": first, "norm/last": last}
+
+# %% ../../nbs/measures/07_probes.ipynb #937f6246
+def _loss_gradient(logits:Tensor, y:Tensor, weights:list, loss:str="cross_entropy") -> tuple: # of the mean, by weight
+    value = example_losses(logits, y, loss)[0].mean()
+    return torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
 
 # %% ../../nbs/measures/07_probes.ipynb #38925ffa
+@only_looks
+@torch.enable_grad()
 def training_signals(
     model:nn.Module, # any module: inputs -> (n, n_classes)
     task, # a `Task`; its training set is looked at
     generator:torch.Generator=None, # not used: nothing is drawn
     loss:str="cross_entropy", # whose gradient: "cross_entropy", or "mse", the mean over classes
+    read="rows", # what makes (n, n_classes) of the outputs: "last" or "last_first", as for `observe`
 ) -> dict: # column -> number
     """Baselines for early warning, on the training inputs.
 
     `grad_norm`: l2 norm of the whole training set's loss gradient, >= 0. `logit_entropy`: mean entropy of the
     predictions in nats, 0 (sure) to log n_classes.
     """
-    out = model(task.x_train)
-    slopes = torch.autograd.grad(example_losses(out, task.y_train, loss)[0].mean(), list(model.parameters()))
+    out = logits_of(model, task.x_train, read)
+    slopes = _loss_gradient(out, task.y_train, trained_weights(model), loss)
     entropy = torch.special.entr(out.detach().double().softmax(1)).sum(1).mean()
     return {"grad_norm": sum(g.double().square().sum() for g in slopes).sqrt().item(), "logit_entropy": entropy.item()}
 
 # %% ../../nbs/measures/07_probes.ipynb #bd1b063c
-def _gradient_step(model:nn.Module, x:Tensor, y:Tensor, lr:float) -> Tensor: # norm of the gradient
-    weights = list(model.parameters())
-    slopes = torch.autograd.grad(example_losses(model(x), y)[0].mean(), weights)
+def _gradient_step(model:nn.Module, x:Tensor, y:Tensor, lr:float, read="rows") -> Tensor: # norm of the gradient
+    weights = trained_weights(model)
+    slopes = _loss_gradient(logits_of(model, x, read), y, weights)
     with torch.no_grad():
         for w, slope in zip(weights, slopes): w.sub_(lr*slope)
     return sum(slope.double().square().sum() for slope in slopes).sqrt()
 
-def _commutator_defect(model:nn.Module, x:Tensor, y:Tensor, lr:float, generator=None) -> float:
-    weights, halves = list(model.parameters()), torch.randperm(len(x), generator=generator, device=x.device).chunk(2)
+def _commutator_defect(model:nn.Module, x:Tensor, y:Tensor, lr:float, generator=None, read="rows") -> float:
+    weights, halves = trained_weights(model), torch.randperm(len(x), generator=generator, device=x.device).chunk(2)
     start, ends, sizes = [w.detach().clone() for w in weights], [], []
     for order in (halves, halves[::-1]):
         try:
-            sizes.append(_gradient_step(model, x[order[0]], y[order[0]], lr))
-            _gradient_step(model, x[order[1]], y[order[1]], lr)
+            sizes.append(_gradient_step(model, x[order[0]], y[order[0]], lr, read))
+            _gradient_step(model, x[order[1]], y[order[1]], lr, read)
             ends.append([w.detach().clone() for w in weights])
         finally:
             with torch.no_grad():
@@ -157,46 +180,66 @@ def _class_ratio(Z:Tensor, y:Tensor) -> float: # Z (n, d) features, y (n,) label
     return (within/(centres - centres.mean(0)).square().sum(1).mean().clamp(min=1e-300)).item()
 
 # %% ../../nbs/measures/07_probes.ipynb #abc37fdf
-def _drop_units(h:Tensor, drop:float, generator=None) -> Tensor: # like h
-    keep = torch.rand(h.shape, generator=generator, device=h.device) >= drop
+def _drop_units(h:Tensor, drop:float, generator=None, channels:bool=False) -> Tensor: # like h; or whole channels of it
+    shape = (*h.shape[:2], *[1]*(h.dim() - 2)) if channels else h.shape
+    keep = torch.rand(shape, generator=generator, device=h.device) >= drop
     return h*keep.to(h)/(1 - drop)
 
-def _dropout_variance(model:nn.Module, x:Tensor, y:Tensor, drop:float, draws:int, generator=None) -> float:
-    twin, hits = model.slow(), []
-    twin.mlp_act.register_forward_hook(lambda module, args, h: _drop_units(h, drop, generator))
-    for _ in range(draws): hits.append((twin(x).argmax(1) == y).double().mean())
+# %% ../../nbs/measures/07_probes.ipynb #0d3f23e9
+_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+def _dropout_places(model:nn.Module, at, drop:float, generator) -> dict: # submodule -> what drops some of its outputs
+    if at is None and isinstance(model, Transformer): at = "mlp_act"
+    names = dict(model.named_modules())
+    if at is not None: return {check_name("at", at, names): lambda h: _drop_units(h, drop, generator)}
+    own = {k: m for k, m in names.items() if isinstance(m, (nn.Dropout, *_CHANNELS)) and 0 < m.p < 1}
+    return {k: lambda h, m=m: _drop_units(h, m.p, generator, isinstance(m, _CHANNELS)) for k, m in own.items()}
+
+# %% ../../nbs/measures/07_probes.ipynb #d066bff9
+def _dropout_variance(model:nn.Module, x:Tensor, y:Tensor, places:dict, draws:int, read="rows") -> float:
+    twin, hits = slow_twin(model), []
+    with hooks(twin, {}, places):
+        for _ in range(draws): hits.append((logits_of(twin, x, read).argmax(1) == y).double().mean())
     return torch.stack(hits).var().item()
 
 # %% ../../nbs/measures/07_probes.ipynb #56711fa3
+@only_looks
+@torch.enable_grad()
 def early_warning(
-    model:nn.Module, # this package's transformer or MLP
+    model:nn.Module, # any module: inputs -> (n, n_classes)
     task, # a `Task`
-    generator:torch.Generator=None, # of halves and masks; the global stream if not given
+    generator:torch.Generator=None, # of halves and masks; None: as the global one would draw, which is left alone
     lr:float=1e-3, # > 0, length of the two gradient steps
-    drop:float=.1, # in [0, 1), share of the hidden units that are dropped
+    drop:float=.1, # in [0, 1), share of the units that are dropped; a module's own dropout layers have their own
     draws:int=8, # of the dropped units, at least 2
+    layer:str=None, # the last hidden layer; known of this package's models, to be named of any other
+    at:str=None, # submodule whose outputs are dropped; None: the transformer's `mlp_act`, else own dropout layers
+    read="rows", # what makes rows of layer and outputs: "rows", "last" or "last_first", as for `observe`
 ) -> dict: # column -> number >= 0
     """The field's early-warning measures; the model is left as it was.
 
     `commutator_defect`: how far two gradient steps depend on their order, >= 0. `class_ratio@test`: distance to the
     class centres over that between them, squared, of the last hidden layer on held-out inputs, >= 0.
-    `dropout_variance`: variance of train accuracy under dropout, 0 to 1/4; of transformers alone.
+    `dropout_variance`: variance of train accuracy under dropout, 0 to 1/4; left out where there is no place for it: no
+    `at`, and the module is no transformer of this package and has no `nn.Dropout` or `nn.Dropout1d` to `3d`.
     """
-    out = {"commutator_defect": _commutator_defect(model, task.x_train, task.y_train, lr, generator)}
-    last = _layers(model)[1]
+    last, places = _last_hidden(model, layer), _dropout_places(model, at, drop, generator)
+    out = {"commutator_defect": _commutator_defect(model, task.x_train, task.y_train, lr, generator, read)}
     with torch.no_grad():
-        out["class_ratio@test"] = _class_ratio(observe(model, task.x_test, last)[last].double(), task.y_test)
-        if hasattr(model, "W_U"):
-            out["dropout_variance"] = _dropout_variance(model, task.x_train, task.y_train, drop, draws, generator)
+        Z = observe(model, task.x_test, last, read=read)[last]
+        out["class_ratio@test"] = _class_ratio(Z.double(), task.y_test)
+        if places: out["dropout_variance"] = _dropout_variance(model, task.x_train, task.y_train, places, draws, read)
     return out
 
 # %% ../../nbs/measures/07_probes.ipynb #9a9fe51a
+@only_looks
 @torch.no_grad()
 def law(
     model:nn.Module, # any module: pairs -> (n, n_classes)
     task, # a `Task` made from a table
     generator:torch.Generator=None, # not used: what is sampled of a large table is always the same
     only:tuple=LAWS, # which laws
+    read="rows", # what makes (n, n_classes) of the outputs: "last" or "last_first", as for `observe`
 ) -> dict: # column -> share in [0, 1]
     """Share of each law's statements about the model's answers that hold, 0 to 1.
 
@@ -204,7 +247,7 @@ def law(
     are all, in part, or not at all in the training set; NaN where there is no such statement.
     """
     if task.table is None: raise GrokError(f"task {task.name!r} has no table: laws are for pairs")
-    got = law_shares(model(task.pairs).argmax(1), task.table, task.train, tuple(only))
+    got = law_shares(logits_of(model, task.pairs, read).argmax(1), task.table, task.train, tuple(only))
     return {f"law/{k}": v for k, v in got.items()}
 
 # %% ../../nbs/measures/07_probes.ipynb #046bbebf
@@ -214,22 +257,26 @@ def _cyclic(task) -> bool: # whether the answers are a + b or a - b modulo the n
     return torch.equal(task.labels, (a + b) % p) or torch.equal(task.labels, (a - b) % p)
 
 # %% ../../nbs/measures/07_probes.ipynb #663c70e6
+@only_looks
 @torch.no_grad()
 def spectrum(
-    model:nn.Module, # this package's transformer or MLP
+    model:nn.Module, # any module that `observe` can read
     task, # a `Task`
     generator:torch.Generator=None, # not used: nothing is drawn
+    layer:str=None, # the last hidden layer; known of this package's models, to be named of any other
+    read="rows", # what makes rows of that layer: "rows", "last" or "last_first", as for `observe`
 ) -> dict: # column -> number
     """How few directions the network uses, and how few frequencies.
 
-    `effective_rank/A`: of the last hidden layer A on training inputs, 1 to its width. Of transformers, by the
-    embedding's power over frequencies: `fourier/gini`: its Gini coefficient, 0 (all alike) to 1; `fourier/keys`:
-    how many frequencies carry nine tenths of it, >= 1. For a + b and a - b modulo p: `fourier/restricted_loss` and
-    `fourier/excluded_loss`: cross-entropy of the logits' key frequencies alone, and without them, in nats, >= 0.
+    `effective_rank/A`: of the last hidden layer A on training inputs, 1 to its width. Of this package's transformers
+    alone, by the embedding's power over frequencies: `fourier/gini`: its Gini coefficient, 0 (all alike) to 1;
+    `fourier/keys`: how many frequencies carry nine tenths of it, >= 1. For a + b and a - b modulo p, also
+    `fourier/restricted_loss` and `fourier/excluded_loss`: cross-entropy of the logits' key frequencies alone, and
+    without them, in nats, >= 0.
     """
-    last = _layers(model)[1]
-    out = {f"effective_rank/{last}": effective_rank(observe(model, task.x_train, last)[last])}
-    if not hasattr(model, "W_E"): return out
+    last = _last_hidden(model, layer)
+    out = {f"effective_rank/{last}": effective_rank(observe(model, task.x_train, last, read=read)[last])}
+    if not isinstance(model, Transformer): return out
     power = fourier_power(model.W_E[:-1])
     keys = key_frequencies(power)
     out |= {"fourier/gini": gini(power), "fourier/keys": float(len(keys))}
@@ -241,9 +288,9 @@ def spectrum(
 
 # %% ../../nbs/measures/07_probes.ipynb #0166859a
 def bound(
-    model:nn.Module, # whose first parameter is the first layer's weight
+    model:nn.Module, # whose inputs act through one Linear layer alone
     task, # a `Task` of images
-    generator:torch.Generator=None, # of the signs; the global stream if not given
+    generator:torch.Generator=None, # of the signs; None: as the global one would draw, which is left where it is
     lipschitz:float=.5, # >= 0, taken to be that of the input gradient; 0.5 is the paper's
     probes:int=8, # probe vectors of both traces, at least 2
 ) -> dict: # column -> number
@@ -256,13 +303,13 @@ def bound(
     """
     if task.table is not None:
         raise GrokError(f"task {task.name!r} has discrete inputs: the bound is about neighbours among images")
-    x, n, W = task.x_train, len(task.x_train), next(model.parameters())
+    x, n, W = task.x_train, len(task.x_train), first_weight(model, task.x_train)
     S, g = gauss_newton_trace(model, x, probes, generator), input_gradient(model, x, probes, generator)
     out = {"gauss_newton": S.value.item(), "gauss_newton_se": S.se.item(),
            "input_gradient": g.value.item(), "input_gradient_se": g.se.item()}
-    distance = nearest_distance(task.x_test, task.y_test, x, task.y_train)[0]
+    distance = nearest_distance(task.x_test.flatten(1), task.y_test, x.flatten(1), task.y_train)[0]
     for name, norm in (("l2", W.square().sum()), ("l1", W.abs().sum()**2)):
-        side = (norm*S.value/x.square().sum(1).min()).item()
+        side = (norm*S.value/x.flatten(1).square().sum(1).min()).item()
         radius = certified_radius((n*side)**.5, lipschitz).item()
         out |= {f"lemma/{name}": side, f"radius/{name}": radius,
                 f"bound/{name}": neighbour_probability(distance, radius)}
@@ -277,12 +324,11 @@ MEASURES = { # name -> (measure, steps between two readings if a probe does not 
 # %% ../../nbs/measures/07_probes.ipynb #1539a77b
 def probe_spec(
     spec, # a name, or a dict with "name", perhaps "every", and arguments
-    known=(), # ignored
 ) -> dict: # plain values, complete
     "A probe's specification in full, or an error that says what is wrong with it."
     spec = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
     name = spec.get("name")
-    if name in MEASURES:
+    if isinstance(name, str) and name in MEASURES:
         measure, every = MEASURES[name]
         spec = {"name": name, "every": every, **spec}
         takes = list(inspect.signature(measure).parameters)[3:]
@@ -318,9 +364,10 @@ def __call__(self:Probe,
     seed:int=0, # of the run
     step:int=0, # names the random stream, with the seed
 ) -> dict: # name -> float
-    "Measure."
-    if self.own: got = self.measure(model, task, **self.args)
-    else:
-        generator = stream(seed, f"{self.name}/{step}", next(model.parameters()).device)
-        with torch.enable_grad(): got = self.measure(model, task, generator, **self.args)
+    "Measure, in eval mode; model and global random state are then as they were."
+    with undisturbed(model):
+        if self.own: got = self.measure(model, task, **self.args)
+        else:
+            generator = stream(seed, f"{self.name}/{step}", next(model.parameters()).device)
+            with torch.enable_grad(): got = self.measure(model, task, generator, **self.args)
     return {k: float(v) for k, v in got.items()}

@@ -54,7 +54,7 @@ def sgd(
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00014
 def muon(
     weights:dict, # name -> parameter
-    lr:float=2e-2, # learning rate of the matrices, > 0; a matrix taller than wide moves sqrt(height / width) times as far
+    lr:float=2e-2, # learning rate of the matrices, > 0; one taller than wide moves sqrt(height / width) times as far
     weight_decay:float=.1, # >= 0, of all; a step takes away weight_decay times lr or, of the rest, times adamw_lr
     momentum:float=.95, # in [0, 1), of the matrices
     adamw_lr:float=1e-3, # learning rate of the rest, > 0
@@ -62,11 +62,12 @@ def muon(
 ) -> list: # of `torch.optim.Optimizer`: Muon for the matrices, AdamW for the rest
     "Muon on weight matrices, AdamW on the rest; needs a PyTorch that has `torch.optim.Muon` (2.9 or later)."
     if not hasattr(torch.optim, "Muon"):
-        raise GrokError(f"optimizer 'muon': PyTorch {torch.__version__} has none; 2.9 or later does. Install that.")
+        raise GrokError(f"PyTorch {torch.__version__} has no Muon; 2.9 or later does. Install that, or choose another.")
     left = (adamw_names,) if isinstance(adamw_names, str) else tuple(adamw_names)
     matrices = {k: w for k, w in weights.items() if w.dim() == 2 and k not in left}
     rest = {k: w for k, w in weights.items() if k not in matrices}
-    found = [torch.optim.Muon(matrices.values(), lr=lr, weight_decay=weight_decay, momentum=momentum)] if matrices else []
+    args = dict(lr=lr, weight_decay=weight_decay, momentum=momentum)
+    found = [torch.optim.Muon(matrices.values(), **args)] if matrices else []
     return found + (adamw(rest, adamw_lr, weight_decay) if rest else [])
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00019
@@ -93,7 +94,7 @@ def optimizer_function(
     if not (isinstance(found, type) and issubclass(found, base)) or found is base:
         raise GrokError(f"optimizer {name!r} is no class of optimisers in that package.")
     if issubclass(found, torch.optim.LBFGS):
-        raise GrokError(f"optimizer {name!r} calls the loss itself, which a loop of steps cannot serve. Choose another.")
+        raise GrokError(f"optimizer {name!r} calls the loss itself, which a loop of steps cannot serve. Take another.")
     return partial(_of_class, found)
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00023
@@ -135,6 +136,7 @@ def zero_grad(self:StackedOptimizer):
     for weights in (self.params, *self.views):
         for w in weights.values(): w.grad = None
 
+# %% ../../nbs/methods/04_optimizers.ipynb #opt00027
 @patch
 def step(self:StackedOptimizer,
     step:int=0, # steps taken so far, for the schedule
@@ -163,7 +165,7 @@ def load_state(self:StackedOptimizer,
 ):
     "Go on from what `state` gave."
     if len(state) != len(self.optimizers):
-        raise GrokError(f"a state of {len(state)} optimisers; {len(self.optimizers)} are needed, one a seed. Take its own.")
+        raise GrokError(f"a state of {len(state)}, where {len(self.optimizers)} is needed. Load what `state` gave for these.")
     for seed, kept in zip(self.optimizers, state):
         for o, values in zip(seed, kept): o.load_state_dict(deepcopy(values))
 
@@ -174,9 +176,11 @@ def state_of(self:StackedOptimizer,
 ) -> list: # as `state` gives it for a stack of one
     "The state of one of the seeds, as if it had been trained alone."
     if not self.elementwise: return [_snapshot(self.optimizers[i])]
+
     def cut(o): # of what is stacked, its own row
         if isinstance(o, dict): return {k: cut(v) for k, v in o.items()}
         return o[i:i+1].clone() if isinstance(o, torch.Tensor) and o.dim() else o
+
     return [[cut(o) for o in _snapshot(self.optimizers[0])]]
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00037
@@ -203,6 +207,7 @@ def cosine(
     "Half a cosine from 1 to `final` (Loshchilov & Hutter 2017)."
     return _warmed(step, warmup)*(final + (1-final)*(1 + math.cos(math.pi*_decay(step, steps, warmup)))/2)
 
+# %% ../../nbs/methods/04_optimizers.ipynb #opt00070
 def linear(
     step:int, # steps taken so far
     steps:int, # budget

@@ -61,9 +61,10 @@ class PairMLP(nn.Module):
         generator:torch.Generator=None, # of the initial weights
     ):
         super().__init__()
-        check_number("init_scale", init_scale, "(0, inf)")
-        self.join, self.act = check_name("join", join, JOINS), HIDDEN[check_name("activation", activation, HIDDEN)]
-        self.out_scale, layers = check_number("out_scale", out_scale, "(0, inf)"), range(check_whole("depth", depth, 1, 100))
+        for name, value in dict(d_model=d_model, width=width, operands=operands).items(): check_whole(name, value, 1)
+        for name, value in dict(init_scale=init_scale, out_scale=out_scale).items(): check_number(name, value, "(0, inf)")
+        self.join, self.out_scale = check_name("join", join, JOINS), out_scale
+        self.act, layers = HIDDEN[check_name("activation", activation, HIDDEN)], range(check_whole("depth", depth, 1, 100))
         self.operands = Operands(n_tokens, operands, inputs, d_model, generator)
         first = self.operands.width * (operands if join == "concat" else 1)
         sizes = [first, *[width]*depth, n_tokens if n_classes is None else n_classes]
@@ -123,6 +124,7 @@ def prepare(self:PairMLP,
     "Inputs as they are."
     return x
 
+# %% ../../nbs/models/04_mlps.ipynb #pml00038
 @patch
 def noise_shape(self:PairMLP,
     batch:Tensor, # what `prepare` gave

@@ -27,7 +27,7 @@ def needs_a_loop(
     "Why copies of a module must be called one after another in their present mode."
     for name, part in model.named_modules():
         what = f"{name or 'it'} ({type(part).__name__})"
-        if isinstance(part, nn.RNNBase): return f"{what} is a kernel of its own"
+        if isinstance(part, nn.RNNBase): return f"{what} is recurrent"
         if isinstance(part, _DRAWS) and part.training and getattr(part, "p", 1) > 0: return f"{what} draws numbers"
     return ""
 
@@ -36,10 +36,11 @@ def _stacked(rows:list) -> dict: # of a dict of tensors for each copy: name -> (
     if len(rows) == 1: return {k: w.detach()[None] for k, w in rows[0].items()}
     return {k: torch.stack([row[k].detach() for row in rows]) for k in rows[0]}
 
+# %% ../../nbs/models/05_stack.ipynb #stk00063
 def _check_copies(models:list, seeds:list, noise_at:str):
     forms = [{k: (w.dtype, w.shape) for k, w in (*m.named_parameters(), *m.named_buffers())} for m in models]
     if not models or len({id(m) for m in models}) != len(seeds) or len(models) != len(seeds):
-        raise GrokError(f"{len(models)} models for {len(seeds)} seeds; a model of its own is needed for each. Build one a seed.")
+        raise GrokError(f"{len(models)} models for {len(seeds)} seeds; each needs a model of its own. Build one a seed.")
     if any(form != forms[0] for form in forms):
         raise GrokError("the models differ in the names, shapes or types of their weights; they must be copies of one.")
     check_name("noise_at", noise_at, ["input", *(name for name, _ in models[0].named_modules() if name)])
@@ -48,7 +49,7 @@ def _check_copies(models:list, seeds:list, noise_at:str):
 class Stack:
     "S copies of a module; parameters and buffers carry a leading dimension S, and the copies hold views of them."
     def __init__(self,
-        models:list, # S modules of one kind; the first one's train or eval mode is that of all
+        models:list, # S modules of one kind, where they will be trained; the first one's train or eval mode is that of all
         seeds:list, # S whole numbers, of the random streams that modules draw from
         noise_at:str="input", # where noise goes in: "input", or the name of a submodule, on its output
     ):
@@ -64,8 +65,9 @@ class Stack:
 # %% ../../nbs/models/05_stack.ipynb #stk00032
 def _one_tensor(out, what:str) -> Tensor: # `out`, if it is a tensor
     if isinstance(out, Tensor): return out
-    raise GrokError(f"{what} gives a {type(out).__name__}; it must give one tensor, (n, ...). Wrap it in a module that picks it.")
+    raise GrokError(f"{what} gives a {type(out).__name__}; it must give one tensor, (n, ...). Wrap it to pick that one.")
 
+# %% ../../nbs/models/05_stack.ipynb #stk00064
 @patch
 def _run(self:Stack, state:dict, x:Tensor, noise): # what the module gives with these weights, with noise or None
     model, where = self.models[0], self.noise_at
@@ -83,6 +85,7 @@ def _call(self:Stack, weights:dict, buffers:dict, x:Tensor, noise) -> tuple: # o
     out = _one_tensor(self._run(state, x, noise), type(self.models[0]).__name__)
     return out, {k: state[k] for k, b in buffers.items() if state[k] is not b}
 
+# %% ../../nbs/models/05_stack.ipynb #stk00066
 @patch
 def _keep(self:Stack, replaced:dict, rows=slice(None)): # buffers of some of the copies
     for k, b in replaced.items(): self.buffers[k][rows].copy_(b.detach())
@@ -95,6 +98,7 @@ def _global_streams(device:torch.device) -> dict: # device -> what reads and wha
     if device.type == "mps": found[device] = torch.mps.get_rng_state, torch.mps.set_rng_state
     return found
 
+# %% ../../nbs/models/05_stack.ipynb #stk00067
 @contextmanager
 def _drawing_from(
     seed:int, # of the run
@@ -129,7 +133,7 @@ def noise_shape(self:Stack,
     return len(batch), *_one_tensor(seen[0], f"noise_at = {self.noise_at!r}: that module").shape
 
 # %% ../../nbs/models/05_stack.ipynb #stk00017
-def _rows(w:Tensor) -> tuple: # the S parts of a stacked tensor, whose gradient is again stacked, without a copy if S = 1
+def _rows(w:Tensor) -> tuple: # the S parts of a stacked tensor; where S is one, its gradient is not copied either
     return (w.squeeze(0),) if len(w) == 1 else w.unbind(0)
 
 @patch
@@ -161,6 +165,7 @@ def why(self:Stack) -> str:
     "Why the copies are called one after another in their present mode; empty if they are mapped, or not tried yet."
     return needs_a_loop(self.models[0]) or self.refusals.get(self.models[0].training, "")
 
+# %% ../../nbs/models/05_stack.ipynb #stk00068
 @patch
 def forward(self:Stack,
     x:Tensor, # (S, n, ...) inputs
@@ -168,7 +173,7 @@ def forward(self:Stack,
     step:int=0, # steps taken so far: names the random stream of what a module draws
 ) -> Tensor: # (S, n, ...) outputs
     "Outputs of the S copies, each on its own inputs."
-    if len(x) != len(self.models): raise GrokError(f"{len(x)} batches for {len(self.models)} copies; x must be (S, n, ...).")
+    if len(x) != len(self.models): raise GrokError(f"{len(x)} batches for {len(self.models)} copies; one each is needed.")
     if self.why or len(x) == 1: return self._one_by_one(x, noise, step)
     try: return self._mapped(x, noise)
     except Exception as e: said = f"{type(e).__name__}: {e}".splitlines()[0][:200]

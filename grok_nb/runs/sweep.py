@@ -20,6 +20,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
@@ -173,7 +174,7 @@ def _run_all(
             if losses == 3:
                 raise GrokError(f"workers were killed three times in a row with {len(left)} jobs left (memory?); "
                                 "call again to go on, perhaps with a smaller n_jobs") from None
-            warnings.warn(f"a worker was killed; {len(left)} jobs go on from their checkpoints")
+            warnings.warn(f"a worker was killed; what is left ({len(left)}) goes on from its checkpoint")
     return busy
 
 # %% ../../nbs/runs/01_sweep.ipynb #590d4775
@@ -243,7 +244,7 @@ def status(
     lines = [f"{store}: {len(summary)} runs; {counts}; {active} under way"]
     left, spent = kind.isin(["left", "interrupted"]).sum(), summary["seconds"][kind == "done"]
     if left and len(spent):
-        hours = left*spent.mean()/max(active, 1)/3600
-        lines.append(f"about {hours:.2g} h left with {max(active, 1)} at a time ({spent.mean():.0f} s a run)")
+        rest = pd.Timedelta(seconds=round(left*spent.mean()/max(active, 1)))
+        lines.append(f"about {rest} left with {max(active, 1)} at a time ({spent.mean():.3g} s per run)")
     bad = summary[summary["status"].str.startswith(("failed", "diverged"))]
     return "\n".join([*lines, *(f"{h}: {text}" for h, text in zip(bad["hash"], bad["status"])), *table.problems])
