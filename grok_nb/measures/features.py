@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import GrokError, check_name, check_names, check_number
 from ..models.transformer import FEATURES
 
-# %% ../../nbs/measures/00_features.ipynb #5908caa9
+# %% ../../nbs/measures/00_features.ipynb #aa9692f9
 @contextmanager
 def _eval_mode(model:nn.Module): # afterwards each submodule has the mode that it had
     modes = [(m, m.training) for m in model.modules()]
@@ -25,16 +25,17 @@ def _eval_mode(model:nn.Module): # afterwards each submodule has the mode that i
         for module, mode in modes: module.training = mode
 
 @contextmanager
-def _buffers_kept(model:nn.Module):
+def _as_it_was(model:nn.Module): # its buffers too
     kept = [(m, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None]
-    try: yield
+    try:
+        with _eval_mode(model): yield model
     finally:
         with torch.no_grad():
             for module, name, buffer, old in kept:
                 if not torch.equal(buffer, old): buffer.copy_(old)
                 module._buffers[name] = buffer
 
-# %% ../../nbs/measures/00_features.ipynb #155e4615
+# %% ../../nbs/measures/00_features.ipynb #0be7c5ff
 @contextmanager
 def undisturbed(
     model, # any module; what is none, a function say, has nothing to be kept
@@ -44,7 +45,7 @@ def undisturbed(
         on_cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
         stack.enter_context(torch.random.fork_rng(on_cuda))
         if isinstance(model, nn.Module):
-            for keep in (_buffers_kept, _eval_mode): stack.enter_context(keep(model))
+            stack.enter_context(_as_it_was(model))
             if any(isinstance(m, nn.RNNBase) for m in model.modules()): # cuDNN's have no gradient in eval mode
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield model
@@ -140,8 +141,8 @@ def _own_features(model, x, names, noise, at, positions) -> dict: # name -> (n, 
     batch = model.prepare(x) if isinstance(x, Tensor) else x
     if not noise: return model.features(batch, names, None)
     like = next(model.parameters())
-    if isinstance(batch, Tensor): return model.features(batch, names, noise(model.noise_shape(batch), like))
-    return model.features(batch, names, noise(model.noise_shape(batch, positions), like).squeeze(0))
+    drawn = noise(model.noise_shape(batch, positions), like)
+    return model.features(batch, names, drawn if isinstance(batch, Tensor) else drawn.squeeze(0))
 
 # %% ../../nbs/measures/00_features.ipynb #b62e1593
 def _with_noise(model, at, noise): # function: what flows there -> that with noise; tokens have no noise
@@ -219,7 +220,7 @@ def _check_order(model, x, name:str, out:Tensor, read):
     if len(_module_features(model, x[1:], (name,), None, "input")[name]) == n:
         raise _no_rows(name, out, "whose second dimension is the inputs'", n)
 
-# %% ../../nbs/measures/00_features.ipynb #59177c83
+# %% ../../nbs/measures/00_features.ipynb #5c7ecdef
 def observe(
     model:nn.Module, # any module
     x, # (n, ...) inputs, or what a model's `prepare` gave
@@ -235,9 +236,8 @@ def observe(
     global random stream moves it; else that too is left where it is.
     """
     names = check_names("feature", names, feature_names(model))
-    if names_features(model): return _own_features(model, x, names, noise, at, positions)
-    with ExitStack() as stack:
-        stack.enter_context(_buffers_kept(model) if noise else undisturbed(model))
+    with _as_it_was(model) if noise else undisturbed(model):
+        if names_features(model): return _own_features(model, x, names, noise, at, positions)
         found = _module_features(model, x, names, noise, at)
         for name, out in found.items(): _check_order(model, x, name, out, read)
     return {name: _rows(name, out, read, _count(x)) for name, out in found.items()}

@@ -40,7 +40,7 @@ def _strength(task, sigma): # the standard deviation of the noise
 def _layers(model:nn.Module, ask:str) -> tuple: # (the first layer that holds something, the last hidden one, outputs)
     names = feature_names(model)
     if names_features(model) and len(names) > 2:
-        return names[0 if isinstance(model, Transformer) else 1], names[-2], "logits"
+        return names["act1" in names], names[-2], "logits" # an MLP's `embed` is the input itself
     raise GrokError(f"name the layers of this {type(model).__name__}: {ask}; it has {', '.join(names)}")
 
 def _last_hidden(model:nn.Module, layer) -> str: # the layer that is named, or else this package's own
@@ -268,7 +268,7 @@ def spectrum(
 ) -> dict: # column -> number
     """How few directions the network uses, and how few frequencies.
 
-    `effective_rank/A`: of the last hidden layer A on training inputs, 1 to its width. Of this package's transformers
+    `effective_rank/A`: of the last hidden layer A on training inputs, 1 to its width. Of this package's token models
     alone, by the embedding's power over frequencies: `fourier/gini`: its Gini coefficient, 0 (all alike) to 1;
     `fourier/keys`: how many frequencies carry nine tenths of it, >= 1. For a + b and a - b modulo p, also
     `fourier/restricted_loss` and `fourier/excluded_loss`: cross-entropy of the logits' key frequencies alone, and
@@ -276,7 +276,7 @@ def spectrum(
     """
     last = _last_hidden(model, layer)
     out = {f"effective_rank/{last}": effective_rank(observe(model, task.x_train, last, read=read)[last])}
-    if not isinstance(model, Transformer): return out
+    if not hasattr(model, "W_E") or not (isinstance(model, Transformer) or names_features(model)): return out
     power = fourier_power(model.W_E[:-1])
     keys = key_frequencies(power)
     out |= {"fourier/gini": gini(power), "fourier/keys": float(len(keys))}

@@ -22,7 +22,7 @@ def _acts_through(model:nn.Module, name:str, layer:nn.Linear, x:Tensor) -> bool:
     if len(seen) != 1 or seen[0].dim() != 2 or not torch.allclose(seen[0], layer(x.flatten(1))): return False
     return not out.requires_grad or torch.autograd.grad(out, x, allow_unused=True)[0] is None
 
-# %% ../../nbs/measures/04_radius.ipynb #e149a76c
+# %% ../../nbs/measures/04_radius.ipynb #19d1c725
 @only_looks
 @torch.enable_grad()
 def first_weight(
@@ -35,7 +35,7 @@ def first_weight(
         if isinstance(layer, nn.Linear) and layer.in_features == d and _acts_through(model, name, layer, x):
             return layer.weight
     raise GrokError(f"this {type(model).__name__} has no Linear layer through which alone its inputs, {d} numbers "
-                    "each, act, and lemma 3.1 is about nothing else. Leave it out, or hand over a weight=... that does.")
+                    "each, act, and lemma 3.1 is about nothing else. Leave it out, or give weight=..., one that does.")
 
 # %% ../../nbs/measures/04_radius.ipynb #d0ba7cc3
 def lemma_sides(

@@ -165,7 +165,7 @@ def load_state(self:StackedOptimizer,
 ):
     "Go on from what `state` gave."
     if len(state) != len(self.optimizers):
-        raise GrokError(f"a state of {len(state)}, where {len(self.optimizers)} is needed. Load what `state` gave for these.")
+        raise GrokError(f"a state of {len(state)}, where {len(self.optimizers)} is needed. Load its own, from `state`.")
     for seed, kept in zip(self.optimizers, state):
         for o, values in zip(seed, kept): o.load_state_dict(deepcopy(values))
 

@@ -44,8 +44,8 @@ class Abelian(Method):
         stop:int=None, # first step at which it counts no more; None: never
     ):
         self.coefficient = check_number("coefficient", coefficient, "[0, inf)")
-        self.start, self.stop = check_number("start", start, "[0, inf)"), stop
-        check_number("stop", stop or 0, "[0, inf)")
+        self.start = check_number("start", start, "[0, inf)")
+        self.stop = None if stop is None else check_number("stop", stop, "[0, inf)")
 
     def active(self,
         step:int, # steps taken so far

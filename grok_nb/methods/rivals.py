@@ -10,10 +10,17 @@ __all__ = ['L1', 'LabelSmoothing', 'StableMax', 'Mirrored', 'Dropout', 'InputGra
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from torch import nn
 
 from ..errors import GrokError, check_number, check_whole
 from .method import FixedNoise, Method
 from .penalties import stack_with_mirrors
+
+# %% ../../nbs/methods/02_rivals.ipynb #6da6b714
+def _stacked(params:dict): # an error for the parameters of a plain module
+    if plain := [name for name, w in params.items() if isinstance(w, nn.Parameter)]:
+        raise GrokError(f"{plain[0]!r} is a module's parameter, without a leading dimension for seeds: "
+                        "use plain_loop(method, model) of grok_nb.methods.registry in a loop of your own")
 
 # %% ../../nbs/methods/02_rivals.ipynb #c934dfed
 class L1(Method):
@@ -25,7 +32,8 @@ class L1(Method):
 
     def penalty(self, logits, params, step):
         "(S,) the weighted norm."
-        return self.strength*sum(w.abs().flatten(1).sum(1) for w in params.values())
+        _stacked(params)
+        return self.strength*sum(w.abs().reshape(len(w), -1).sum(1) for w in params.values())
 
 # %% ../../nbs/methods/02_rivals.ipynb #8425a33b
 class LabelSmoothing(Method):
@@ -41,7 +49,7 @@ class LabelSmoothing(Method):
 
 # %% ../../nbs/methods/02_rivals.ipynb #4d4fdc9f
 class StableMax(Method):
-    "Cross-entropy with s(x) = x + 1 for x >= 0, 1/(1 - x) below, in the place of exp (Prieto et al. 2025)."
+    "Cross-entropy with s(x) for exp, x + 1 or 1/(1 - x) below 0 (Prieto et al. 2025); `train/loss` is cross-entropy."
     def loss(self, losses, logits, labels):
         "(S, n)"
         s = torch.where(logits >= 0, logits + 1, 1/(1 - logits.clamp(max=0)))
@@ -60,6 +68,11 @@ class Mirrored(Method):
         "Adds the mirror images that are not in the batch."
         every, self.mirror = stack_with_mirrors(x)
         return every
+
+    def loss(self, losses, logits, labels):
+        "(S, n) as they are; takes the batch's labels."
+        self.labels = labels
+        return losses
 
     def penalty(self, logits, params, step):
         "(S,) the mean loss of each training pair's mirror image."
@@ -122,6 +135,7 @@ class Grokfast(Method):
 
     def gradients(self, params):
         "In place."
+        _stacked(params)
         for name, w in params.items():
             if name in self.average: self.average[name].mul_(self.momentum).add_(w.grad, alpha=1 - self.momentum)
             else: self.average[name] = w.grad.detach().clone()
@@ -148,6 +162,7 @@ class GrokfastMA(Method):
 @patch
 def gradients(self:GrokfastMA, params):
     "In place."
+    _stacked(params)
     slot = self.at % self.window
     for name, w in params.items():
         if name not in self.past:
@@ -164,7 +179,8 @@ class OrthogonalGradient(Method):
     "Takes the part along the weight from each weight's gradient and keeps the gradient's norm (Prieto et al. 2025)."
     def gradients(self, params):
         "In place, a weight of a seed at a time."
+        _stacked(params)
         for w in params.values():
-            g, v = w.grad.flatten(1), w.detach().flatten(1)
+            g, v = w.grad.reshape(len(w), -1), w.detach().reshape(len(w), -1)
             rest = g - ((g*v).sum(1)/(v.square().sum(1) + 1e-30))[:, None]*v
             w.grad.copy_((rest*(g.norm(dim=1)/(rest.norm(dim=1) + 1e-30))[:, None]).reshape(w.shape))

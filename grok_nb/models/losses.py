@@ -9,7 +9,8 @@ __all__ = ['cross_entropy', 'example_losses']
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
+
+from ..errors import GrokError, check_name
 
 # %% ../../nbs/models/02_losses.ipynb #c87dbb51
 class _CrossEntropy(Function):
@@ -29,8 +30,11 @@ class _CrossEntropy(Function):
         return loss.squeeze(-1), right.squeeze(-1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, g, _): return ctx.saved_tensors[0] * g[..., None], None
+    def backward(ctx, g, _):
+        if torch.is_grad_enabled(): # the caller wants to derive the gradient, which is saved as a constant
+            raise GrokError("create_graph = True prepares second derivatives; this cross_entropy has first derivatives "
+                            "only. Use torch.nn.functional.cross_entropy.")
+        return ctx.saved_tensors[0] * g[..., None], None
 
 # %% ../../nbs/models/02_losses.ipynb #8bd22499
 def cross_entropy(
@@ -47,6 +51,6 @@ def example_losses(
     loss:str="cross_entropy", # or "mse": mean over classes of the squared distance to the one-hot target
 )->tuple: # (losses (..., n), whether each is right (..., n))
     "Loss of each example and whether its label has the largest logit."
-    if loss == "cross_entropy": return cross_entropy(logits, labels)
+    if check_name("loss", loss, ("cross_entropy", "mse")) == "cross_entropy": return cross_entropy(logits, labels)
     target = nn.functional.one_hot(labels, logits.shape[-1]).to(logits)
     return (logits - target).square().mean(-1), logits.argmax(-1) == labels

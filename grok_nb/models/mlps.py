@@ -62,9 +62,10 @@ class PairMLP(nn.Module):
     ):
         super().__init__()
         for name, value in dict(d_model=d_model, width=width, operands=operands).items(): check_whole(name, value, 1)
-        for name, value in dict(init_scale=init_scale, out_scale=out_scale).items(): check_number(name, value, "(0, inf)")
-        self.join, self.out_scale = check_name("join", join, JOINS), out_scale
-        self.act, layers = HIDDEN[check_name("activation", activation, HIDDEN)], range(check_whole("depth", depth, 1, 100))
+        check_number("init_scale", init_scale, "(0, inf)")
+        self.join, self.out_scale = check_name("join", join, JOINS), check_number("out_scale", out_scale, "(0, inf)")
+        self.act = HIDDEN[check_name("activation", activation, HIDDEN)]
+        layers = range(check_whole("depth", depth, 1, 100))
         self.operands = Operands(n_tokens, operands, inputs, d_model, generator)
         first = self.operands.width * (operands if join == "concat" else 1)
         sizes = [first, *[width]*depth, n_tokens if n_classes is None else n_classes]
@@ -101,7 +102,7 @@ def forward(self:PairMLP,
     noise:Tensor=None, # (n, operands, width of a vector): added to the operands' vectors
 ) -> Tensor: # (n, n_classes)
     "Logits of every row of operands."
-    for _, out in self._flow(x, noise): pass
+    *_, (_, out) = self._flow(x, noise)
     return out
 
 # %% ../../nbs/models/04_mlps.ipynb #pml00030

@@ -32,7 +32,7 @@ def needs_a_loop(
     return ""
 
 # %% ../../nbs/models/05_stack.ipynb #stk00028
-def _stacked(rows:list) -> dict: # of a dict of tensors for each copy: name -> (S, ...); of one copy, a view of its own
+def _side_by_side(rows:list) -> dict: # of the tensors of each copy by name: name -> (S, ...); of one copy, views
     if len(rows) == 1: return {k: w.detach()[None] for k, w in rows[0].items()}
     return {k: torch.stack([row[k].detach() for row in rows]) for k in rows[0]}
 
@@ -40,7 +40,7 @@ def _stacked(rows:list) -> dict: # of a dict of tensors for each copy: name -> (
 def _check_copies(models:list, seeds:list, noise_at:str):
     forms = [{k: (w.dtype, w.shape) for k, w in (*m.named_parameters(), *m.named_buffers())} for m in models]
     if not models or len({id(m) for m in models}) != len(seeds) or len(models) != len(seeds):
-        raise GrokError(f"{len(models)} models for {len(seeds)} seeds; each needs a model of its own. Build one a seed.")
+        raise GrokError(f"{len(models)} models for {len(seeds)} seeds; each needs a model of its own. Build it.")
     if any(form != forms[0] for form in forms):
         raise GrokError("the models differ in the names, shapes or types of their weights; they must be copies of one.")
     check_name("noise_at", noise_at, ["input", *(name for name, _ in models[0].named_modules() if name)])
@@ -49,14 +49,14 @@ def _check_copies(models:list, seeds:list, noise_at:str):
 class Stack:
     "S copies of a module; parameters and buffers carry a leading dimension S, and the copies hold views of them."
     def __init__(self,
-        models:list, # S modules of one kind, where they will be trained; the first one's train or eval mode is that of all
+        models:list, # S modules of one kind, on the device of the training; the mode of the first is that of all
         seeds:list, # S whole numbers, of the random streams that modules draw from
         noise_at:str="input", # where noise goes in: "input", or the name of a submodule, on its output
     ):
         _check_copies(models, seeds, noise_at)
         self.models, self.seeds, self.noise_at, self.refusals = list(models), list(seeds), noise_at, {}
-        self.params = _stacked([dict(m.named_parameters()) for m in models])
-        self.buffers = _stacked([dict(m.named_buffers()) for m in models])
+        self.params = _side_by_side([dict(m.named_parameters()) for m in models])
+        self.buffers = _side_by_side([dict(m.named_buffers()) for m in models])
         for i, m in enumerate(models):
             for k, w in m.named_parameters(): w.data = self.params[k].detach()[i]
             for k, b in m.named_buffers(): b.data = self.buffers[k][i]
@@ -65,7 +65,7 @@ class Stack:
 # %% ../../nbs/models/05_stack.ipynb #stk00032
 def _one_tensor(out, what:str) -> Tensor: # `out`, if it is a tensor
     if isinstance(out, Tensor): return out
-    raise GrokError(f"{what} gives a {type(out).__name__}; it must give one tensor, (n, ...). Wrap it to pick that one.")
+    raise GrokError(f"{what} gives a {type(out).__name__}; it must give one tensor, (n, ...). Wrap it to pick one.")
 
 # %% ../../nbs/models/05_stack.ipynb #stk00064
 @patch
@@ -133,12 +133,12 @@ def noise_shape(self:Stack,
     return len(batch), *_one_tensor(seen[0], f"noise_at = {self.noise_at!r}: that module").shape
 
 # %% ../../nbs/models/05_stack.ipynb #stk00017
-def _rows(w:Tensor) -> tuple: # the S parts of a stacked tensor; where S is one, its gradient is not copied either
+def _per_copy(w:Tensor) -> tuple: # the S parts of a stacked tensor; where S is one, its gradient is not copied either
     return (w.squeeze(0),) if len(w) == 1 else w.unbind(0)
 
 @patch
 def _one_by_one(self:Stack, x:Tensor, noise, step:int) -> Tensor: # (S, n, ...)
-    outputs, weights = [], {k: _rows(w) for k, w in self.params.items()}
+    outputs, weights = [], {k: _per_copy(w) for k, w in self.params.items()}
     for i, seed in enumerate(self.seeds):
         own, buffers = {k: w[i] for k, w in weights.items()}, {k: b[i] for k, b in self.buffers.items()}
         with _drawing_from(seed, f"module/{step}", x.device):
@@ -173,7 +173,7 @@ def forward(self:Stack,
     step:int=0, # steps taken so far: names the random stream of what a module draws
 ) -> Tensor: # (S, n, ...) outputs
     "Outputs of the S copies, each on its own inputs."
-    if len(x) != len(self.models): raise GrokError(f"{len(x)} batches for {len(self.models)} copies; one each is needed.")
+    if len(x) != len(self.models): raise GrokError(f"{len(x)} batches for {len(self.models)} copies; each needs one.")
     if self.why or len(x) == 1: return self._one_by_one(x, noise, step)
     try: return self._mapped(x, noise)
     except Exception as e: said = f"{type(e).__name__}: {e}".splitlines()[0][:200]

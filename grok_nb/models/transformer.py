@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..errors import GrokError, check_names
 
@@ -117,16 +116,6 @@ def pick(self:PairBatch,
     "Each pair's rows of a table, position by position."
     return table.flatten(0, 1).index_select(0, self.rows[positions]).unflatten(0, (table.shape[0], -1))
 
-# %% ../../nbs/models/00_transformer.ipynb #trafo018
-@patch
-def transpose(self:PairBatch)->tuple: # (order, pair, start): entries sorted by table row, their pairs, where rows begin
-    "The index sorted by table row, found at the first backward pass and kept."
-    if self._transpose is None:
-        row, order = self.index.flatten().sort(stable=True)
-        start = torch.searchsorted(row, torch.arange(self.n_rows, device=row.device))
-        self._transpose = order, order // self.index.shape[1], start
-    return self._transpose
-
 # %% ../../nbs/models/00_transformer.ipynb #2b1612cb
 def _mat_vec(
     W:Tensor, # (S, out, in)
@@ -189,11 +178,28 @@ def _resid_mid(P:dict, batch:PairBatch, noise:Tensor=None)->Tensor: # (S, n, d_m
 # %% ../../nbs/models/00_transformer.ipynb #trafo028
 def _merge(
     P:dict, # parameters by name, each with a leading dimension S
-)->tuple: # K (S, C + d_mlp, d_model), U (S, C, d_mlp), bias (S, C + d_mlp); C: n_classes, up to a multiple of 16
-    "The matrices from the residual stream to logits and hidden units, and from these to logits."
+)->tuple: # from_resid (S, n_logits + d_mlp, d_model), from_hidden (S, n_logits, d_mlp), bias (S, n_logits + d_mlp)
+    "The merged matrices, with `n_logits` rows of logits: `n_classes`, and zeros up to a multiple of 16."
     W_U = F.pad(P["W_U"], (0, 0, 0, -P["W_U"].shape[1] % 16))
-    K, U = torch.cat([W_U, P["W_in"]], 1), W_U @ P["W_out"]
-    return K, U, torch.cat([_mat_vec(W_U, P["b_out"]), P["b_in"]], 1)
+    from_resid, from_hidden = torch.cat([W_U, P["W_in"]], 1), W_U @ P["W_out"]
+    return from_resid, from_hidden, torch.cat([_mat_vec(W_U, P["b_out"]), P["b_in"]], 1)
+
+# %% ../../nbs/models/00_transformer.ipynb #trafo018
+@patch
+def transpose(self:PairBatch)->tuple: # (order, pair, start): entries sorted by table row, their pairs, where rows begin
+    "The index sorted by table row, found at the first backward pass and kept."
+    if self._transpose is None:
+        row, order = self.index.flatten().sort(stable=True)
+        start = torch.searchsorted(row, torch.arange(self.n_rows, device=row.device))
+        self._transpose = order, order // self.index.shape[1], start
+    return self._transpose
+
+# %% ../../nbs/models/00_transformer.ipynb #trafo059
+def _first_derivatives_only():
+    "For the top of a backward pass: stops one that is to be derived again."
+    if torch.is_grad_enabled():
+        raise GrokError("create_graph = True prepares second derivatives; the fast path has first derivatives only. "
+                        "Use model.slow(): the formula, on the same parameters.")
 
 # %% ../../nbs/models/00_transformer.ipynb #db097a9a
 class _TableSum(Function):
@@ -205,8 +211,8 @@ class _TableSum(Function):
         return F.embedding_bag(batch.index, table, per_sample_weights=weight, mode="sum")
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g):
+        _first_derivatives_only()
         (table, weight), batch = ctx.saved_tensors, ctx.batch
         order, pair, start = batch.transpose()
         d_table = F.embedding_bag(pair, g, start, per_sample_weights=weight.flatten()[order], mode="sum")
@@ -219,45 +225,45 @@ class _TableSum(Function):
 
 # %% ../../nbs/models/00_transformer.ipynb #4a3c4479
 class _Readout(Function):
-    "pre[:, :C] + (relu(pre[:, C:]) * mask) @ U.T, with `bias` added to `pre` (S, n, C + d_mlp), which is overwritten."
+    "direct + (relu(hidden) * mask) @ from_hidden.T, with `bias` added to the two side by side, which are overwritten."
     @staticmethod
-    def forward(ctx, pre, bias, U, mask):
-        C, pre = U.shape[1], pre.detach()
-        pre.add_(bias[:, None])
-        h = pre[..., C:].relu_()
-        if mask is not None: h.mul_(mask)
-        logits = torch.baddbmm(pre[..., :C], h, U.mT)
-        ctx.save_for_backward(h, U, mask)
+    def forward(ctx, direct_hidden, bias, from_hidden, mask): # (S, n, n_logits + d_mlp), and as `_merge` gives them
+        n_logits, direct_hidden = from_hidden.shape[1], direct_hidden.detach()
+        direct_hidden.add_(bias[:, None])
+        hidden = direct_hidden[..., n_logits:].relu_()
+        if mask is not None: hidden.mul_(mask)
+        logits = torch.baddbmm(direct_hidden[..., :n_logits], hidden, from_hidden.mT)
+        ctx.save_for_backward(hidden, from_hidden, mask)
         return logits
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g):
-        h, U, mask = ctx.saved_tensors
-        C = U.shape[1]
-        d_pre = g.new_empty(*g.shape[:2], C + h.shape[-1])
-        d_pre[..., :C] = g
-        d_h = torch.bmm(g, U, out=d_pre[..., C:])
-        if mask is not None: d_h.mul_(mask)
-        torch.ops.aten.threshold_backward.grad_input(d_h, h, 0, grad_input=d_h)
-        return d_pre, d_pre.sum(1), torch.bmm(g.mT, h), None
+        _first_derivatives_only()
+        hidden, from_hidden, mask = ctx.saved_tensors
+        n_logits = from_hidden.shape[1]
+        d_direct_hidden = g.new_empty(*g.shape[:2], n_logits + hidden.shape[-1])
+        d_direct_hidden[..., :n_logits] = g
+        d_hidden = torch.bmm(g, from_hidden, out=d_direct_hidden[..., n_logits:])
+        if mask is not None: d_hidden.mul_(mask)
+        torch.ops.aten.threshold_backward.grad_input(d_hidden, hidden, 0, grad_input=d_hidden)
+        return d_direct_hidden, d_direct_hidden.sum(1), torch.bmm(g.mT, hidden), None
 
 # %% ../../nbs/models/00_transformer.ipynb #trafo034
 def _before_relu(
     P:dict, # parameters by name, each with a leading dimension S
     batch:PairBatch,
     noise:Tensor, # (S, n, 2, d_model), (S, n, 3, d_model), or None
-    K:Tensor, # (S, C + d_mlp, d_model)
-    bias:Tensor, # (S, C + d_mlp)
-)->tuple: # (S, n, C + d_mlp), and the bias with what all pairs have in common
+    from_resid:Tensor, # (S, n_logits + d_mlp, d_model)
+    bias:Tensor, # (S, n_logits + d_mlp)
+)->tuple: # (S, n, n_logits + d_mlp), and the bias with what all pairs have in common
     "Direct logits and the hidden units' input, without bias."
-    if noise is not None and noise.shape[2] == 3: return _noisy_resid_mid(P, batch, noise) @ K.mT, bias
+    if noise is not None and noise.shape[2] == 3: return _noisy_resid_mid(P, batch, noise) @ from_resid.mT, bias
     weights, values, base = _attend_from_equals(P, batch, noise)
-    bias, K_O = bias + _mat_vec(K, base), K @ P["W_O"]
-    if noise is not None: return _mix(weights, values) @ K_O.mT, bias
+    bias, from_heads = bias + _mat_vec(from_resid, base), from_resid @ P["W_O"]
+    if noise is not None: return _mix(weights, values) @ from_heads.mT, bias
     H = batch.n_heads
-    values, K_O = (x.unflatten(-1, (H, -1)) for x in (values, K_O))
-    table = torch.einsum("sthk,swhk->shtw", values, K_O)
+    values, from_heads = (x.unflatten(-1, (H, -1)) for x in (values, from_heads))
+    table = torch.einsum("sthk,swhk->shtw", values, from_heads)
     return _TableSum.apply(table.flatten(0, 2), weights.reshape(-1, 2 * H), batch).unflatten(0, batch.shape), bias
 
 # %% ../../nbs/models/00_transformer.ipynb #c03d4317
@@ -268,10 +274,10 @@ def fast_logits(
     keep=None, # function: shape of the hidden units (S, n, d_mlp) -> what they are multiplied by, for dropout
 )->Tensor: # (S, n, n_classes)
     "The transformer's logits by tables and merged products; the same numbers as the formula within rounding."
-    K, U, bias = _merge(P)
-    pre, bias = _before_relu(P, batch, noise, K, bias)
-    mask = None if keep is None else keep((*pre.shape[:2], pre.shape[2] - U.shape[1]))
-    return _Readout.apply(pre, bias, U, mask)[..., :P["W_U"].shape[1]]
+    from_resid, from_hidden, bias = _merge(P)
+    direct_hidden, bias = _before_relu(P, batch, noise, from_resid, bias)
+    mask = None if keep is None else keep((*direct_hidden.shape[:2], from_hidden.shape[2]))
+    return _Readout.apply(direct_hidden, bias, from_hidden, mask)[..., :P["W_U"].shape[1]]
 
 # %% ../../nbs/models/00_transformer.ipynb #trafo045
 def _features(model:Transformer, batch:PairBatch, names:tuple, noise:Tensor|None)->dict:
@@ -340,6 +346,7 @@ def stacked_logits(self:FastTransformer,
 @patch
 def slow(self:FastTransformer)->Transformer:
     "The formula, on the same parameters."
-    twin = Transformer(self.n_tokens, self.n_classes, self.W_E.shape[1], self.n_heads, self.W_in.shape[0]).to(self.W_E)
+    with torch.device("meta"): # nothing is drawn for weights that are replaced
+        twin = Transformer(self.n_tokens, self.n_classes, self.W_E.shape[1], self.n_heads, self.W_in.shape[0])
     for name, value in self.named_parameters(): setattr(twin, name, value)
     return twin

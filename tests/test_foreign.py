@@ -1,0 +1,649 @@
+"""Modules and loops that are not ours: a measure says the truth about them or raises GrokError, and changes nothing.
+
+What is right is computed here in plain torch and float64, never by the function that is tested.
+"""
+import copy
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from grok_nb.errors import GrokError
+from grok_nb.measures import information, probes, radius, robustness
+from grok_nb.measures.features import gaussian, hooks, observe
+from grok_nb.measures.probes import Probe, probe_spec
+from grok_nb.methods import registry
+from grok_nb.methods.penalties import Abelian
+from grok_nb.methods.rivals import L1, Grokfast, GrokfastMA, OrthogonalGradient, StableMax
+from grok_nb.models.losses import example_losses
+from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.zoo import MLP
+from grok_nb.tasks.task import Task
+from grok_nb.training.config import RunConfig
+from grok_nb.training.loop import Training
+
+N, LENGTH, CLASSES = 12, 5, 3
+
+
+class CNN(nn.Sequential):
+    "With batch norm and dropout."
+
+    def __init__(self):
+        super().__init__(
+            nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+            nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, CLASSES))
+
+
+class Reader(nn.Module):
+    "An LSTM that answers at its last step; its layer gives (n, length, d), or (length, n, d)."
+
+    def __init__(self, batch_first=True):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 7, batch_first=batch_first, num_layers=2, dropout=0.3)
+        self.head = nn.Linear(7, CLASSES)
+
+    def forward(self, x):
+        x = x.unflatten(1, (-1, 6))
+        if self.lstm.batch_first:
+            return self.head(self.lstm(x)[0][:, -1])
+        return self.head(self.lstm(x.transpose(0, 1))[0][-1])
+
+
+class Decoder(nn.Module):
+    "One block with layer norm, dropout and torch's attention, or attention spelled out; answers at the last position."
+
+    def __init__(self, kernel=True, whole=False, last_first=False):
+        super().__init__()
+        self.kernel, self.whole, self.last_first = kernel, whole, last_first
+        self.embed, self.norm1, self.norm2 = nn.Embedding(7, 8), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.qkv, self.out, self.drop = nn.Linear(8, 24), nn.Linear(8, 8), nn.Dropout(0.2)
+        self.mlp, self.head = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)), nn.Linear(8, CLASSES)
+
+    def attend(self, x):
+        q, k, v = (o.unflatten(-1, (2, 4)).transpose(1, 2) for o in self.qkv(x).chunk(3, -1))
+        if self.kernel:
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+            z = (q @ k.mT / 2).masked_fill(hidden, -math.inf).softmax(-1) @ v
+        return self.out(z.transpose(1, 2).flatten(2))
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        x = x + self.drop(self.attend(self.norm1(x)))
+        x = x + self.mlp(self.norm2(x))
+        out = self.head(x)
+        if self.last_first:
+            return out.transpose(0, 1)
+        return out if self.whole else out[:, -1]
+
+
+def made(kind, **how):
+    "A module in float64 and train mode, and its task; the same at every call."
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = kind(**how).double()
+        if kind is CNN:
+            with torch.no_grad():
+                net[2].running_mean.normal_()
+                net[2].running_var.uniform_(0.5, 2)
+            net[2].weight.requires_grad_(True)
+        x = torch.randn(2 * N, 36 if kind is CNN else 6 * LENGTH).double()
+        if kind is Decoder:
+            x = torch.randint(0, 7, (2 * N, LENGTH))
+        y = torch.arange(2 * N) % CLASSES
+    return net, Task("theirs", x[:N], y[:N], x[N:], y[N:], n_classes=CLASSES)
+
+
+KINDS = {"cnn": CNN, "lstm": Reader, "decoder": Decoder}
+AT = {"cnn": "input", "lstm": "input", "decoder": "embed"}
+LAYERS = {"cnn": ("3", "7"), "lstm": ("lstm", "output"), "decoder": ("embed", "mlp")}
+
+
+def seed(number=0):
+    return torch.Generator().manual_seed(number)
+
+
+def picture(net):
+    "All that a measure must leave alone."
+    return dict(
+        modes=[m.training for m in net.modules()],
+        tensors={k: v.clone() for k, v in net.state_dict().items()},
+        buffers=[id(b) for b in net.buffers()],
+        grads=[None if w.grad is None else w.grad.clone() for w in net.parameters()],
+        needs=[w.requires_grad for w in net.parameters()],
+        hooks=[(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in net.modules()],
+        random=torch.get_rng_state())
+
+
+def assert_same(before, after):
+    for k in ("modes", "buffers", "needs", "hooks"):
+        assert before[k] == after[k], k
+    for k, v in before["tensors"].items():
+        assert torch.equal(v, after["tensors"][k]), k
+    for a, b in zip(before["grads"], after["grads"]):
+        assert (a is None) == (b is None) and (a is None or torch.equal(a, b))
+    assert torch.equal(before["random"], after["random"])
+
+
+def calls(name):
+    "Every measure of a module and every probe that applies, by name: function (net, task, generator) -> a value."
+    at, (first, last) = AT[name], LAYERS[name]
+    layers = dict(entropy=[last], information=[[first, last]], label_information=["output"])
+    found = {
+        "observe": lambda net, t, g: observe(net, t.x_train, last)[last].sum().item(),
+        "observe, noise": lambda net, t, g: observe(net, t.x_train, "output", gaussian(0.1, g or seed()), at=at)["output"].sum().item(),
+        "perturbed_information": lambda net, t, g: information.perturbed_information(
+            net, t.x_train, t.y_train, 0.1, generator=g, at=at, **layers),
+        "perturbation_error": lambda net, t, g: robustness.perturbation_error(net, t.x_train, 0.1, generator=g, at=at),
+        "input_gradient": lambda net, t, g: robustness.input_gradient(net, t.x_train, generator=g, at=at).value.item(),
+        "gauss_newton_trace": lambda net, t, g: robustness.gauss_newton_trace(net, t.x_train, generator=g).value.item(),
+        "sharpness": lambda net, t, g: robustness.sharpness(net, t.x_train, t.y_train, generator=g).value.item(),
+        "weight_norm": lambda net, t, g: robustness.weight_norm(net),
+        "information": lambda net, t, g: probes.information(net, t, g, at=at, **layers),
+        "robustness": lambda net, t, g: probes.robustness(net, t, g, at=at),
+        "norms": lambda net, t, g: probes.norms(net, t, g),
+        "training_signals": lambda net, t, g: probes.training_signals(net, t, g),
+        "early_warning": lambda net, t, g: probes.early_warning(net, t, g, layer=last),
+        "spectrum": lambda net, t, g: probes.spectrum(net, t, g, layer=last)}
+    specs = {"information": dict(at=at, **layers), "robustness": dict(at=at), "norms": {}, "training_signals": {},
+             "early_warning": dict(layer=last), "spectrum": dict(layer=last)}
+    for probe, args in specs.items():
+        found[f"Probe({probe})"] = lambda net, t, g, probe=probe, args=args: Probe(dict(name=probe, every=1, **args))(net, t)
+    return found
+
+
+NAMES = list(calls("cnn"))
+
+
+@pytest.mark.parametrize("which", ["a generator", "none"])
+@pytest.mark.parametrize("call", NAMES)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_measure_changes_nothing_and_sees_eval_mode(name, call, which):
+    net, task = made(KINDS[name])
+    next(m for m in net.modules() if isinstance(m, (nn.Linear, nn.LSTM))).eval()  # one part has a mode of its own
+    F.cross_entropy(net(task.x_train), task.y_train).backward()
+    before, f = picture(net), calls(name)[call]
+    first = f(net, task, seed() if which == "a generator" else None)
+    assert_same(before, picture(net))
+    assert first == f(net, task, seed() if which == "a generator" else None)  # no dropout is drawn
+    net.eval()
+    assert first == f(net, task, seed() if which == "a generator" else None)
+    values = first.values() if isinstance(first, dict) else first if isinstance(first, tuple) else [first]
+    assert all(math.isfinite(v) for v in values)
+
+
+def test_hooks_put_the_modes_back_also_after_an_error():
+    net, task = made(CNN)
+    net[2].eval()
+    before = picture(net)
+    with hooks(net, {"3": torch.relu}, {"1": torch.relu}):
+        assert not any(m.training for m in net.modules())
+        net(task.x_train)
+    assert_same(before, picture(net))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        with hooks(net, {"3": torch.relu}, {"1": torch.relu}):
+            raise RuntimeError("on purpose")
+    assert_same(before, picture(net))
+
+
+def test_a_reader_does_not_replace_what_it_reads():
+    net, task = made(CNN)
+    right = net.eval()(task.x_train)
+    with hooks(net, {"3": torch.zeros_like}, {}):
+        assert torch.equal(net(task.x_train), right)
+
+
+def test_modes_of_a_measure_that_fails():
+    net, task = made(CNN)
+    before = picture(net)
+    with pytest.raises(GrokError):
+        robustness.perturbation_error(net, task.x_train, 0.1, read=lambda out: out.sum())
+    with pytest.raises(IndexError):
+        robustness.sharpness(net, task.x_train, task.y_train + 9)
+    assert_same(before, picture(net))
+
+
+def test_the_slow_twin_draws_nothing():
+    before, ours = torch.get_rng_state(), FastTransformer(7, d_model=8, n_heads=2, d_mlp=8, generator=seed())
+    twin = ours.slow()
+    assert torch.equal(before, torch.get_rng_state())
+    pairs = torch.cartesian_prod(torch.arange(7), torch.arange(7))
+    torch.testing.assert_close(twin(pairs), ours(pairs))
+    assert all(v is dict(ours.named_parameters())[k] for k, v in twin.named_parameters())
+
+
+# --- rows ---
+
+
+def by_hand(net, x):
+    "Outputs of a module in eval mode, as plain torch gives them."
+    twin = copy.deepcopy(net).eval()
+    return twin(x)
+
+
+def test_a_sequence_first_layer_is_not_taken_for_rows():
+    net, task = made(Reader, batch_first=False)
+    with pytest.raises(GrokError, match=r"'lstm' has shape \(5, 12, 7\).*12 inputs.*read="):
+        observe(net, task.x_train, "lstm")
+    twin = copy.deepcopy(net).eval()
+    states = twin.lstm(task.x_train.unflatten(1, (-1, 6)).transpose(0, 1))[0]
+    for read, right in ((lambda out: out[-1], states[-1]), ("last_first", states[-1]),
+                        (lambda out: out.transpose(0, 1).flatten(1), states.transpose(0, 1).flatten(1))):
+        torch.testing.assert_close(observe(net, task.x_train, "lstm", read=read)["lstm"], right)
+    batch, _ = made(Reader)
+    states = copy.deepcopy(batch).eval().lstm(task.x_train.unflatten(1, (-1, 6)))[0]
+    torch.testing.assert_close(observe(batch, task.x_train, "lstm", read="last")["lstm"], states[:, -1])
+    both = observe(net, task.x_train, ("lstm", "output"), read="last_first")  # a word serves for what is a matrix too
+    torch.testing.assert_close(both["output"], by_hand(net, task.x_train))
+
+
+def test_as_many_inputs_as_steps():
+    net, task = made(Reader, batch_first=False)
+    with pytest.raises(GrokError, match="read="):
+        observe(net, task.x_train[:LENGTH], "lstm")
+    with pytest.raises(GrokError, match="read="):
+        observe(net, task.x_train[:4], "lstm", read=lambda out: out[0, :, 0])
+    batch, _ = made(Reader)
+    assert observe(batch, task.x_train[:LENGTH], "lstm")["lstm"].shape == (LENGTH, LENGTH * 7)
+
+
+@pytest.mark.parametrize("call", [
+    lambda net, t: robustness.perturbation_error(net, t.x_train, 0.1),
+    lambda net, t: robustness.input_gradient(net, t.x_train),
+    lambda net, t: observe(net, t.x_train, "output", gaussian(0.1)),
+    lambda net, t: Probe("robustness")(net, t),
+    lambda net, t: information.perturbed_information(net, t.x_train, entropy=("mlp",), information=(), label_information=())])
+def test_tokens_have_no_noise(call):
+    net, task = made(Decoder)
+    with pytest.raises(GrokError, match="at='embed'"):
+        call(net, task)
+
+
+def entropy(Z):
+    "Von Neumann entropy of the Gram matrix of rows of length one over n, in nats."
+    Z = Z / Z.norm(dim=1, keepdim=True)
+    values = torch.linalg.eigvalsh(Z @ Z.T / len(Z)).clamp(min=1e-300)
+    return -(values * values.log()).sum().item()
+
+
+def disturbed(net, name, x, noise):
+    "Features of a layer by hooks of its own, with noise on the inputs or on the decoder's embedding."
+    twin, seen = copy.deepcopy(net).eval(), {}
+    if name == "decoder":
+        twin.embed.register_forward_hook(lambda module, args, out: out + noise)
+    else:
+        x = x + noise
+    layer = {"cnn": "7", "lstm": "lstm", "decoder": "mlp"}[name]
+    twin.get_submodule(layer).register_forward_hook(lambda module, args, out: seen.update(z=out))
+    out = twin(x)
+    z = seen["z"] if isinstance(seen["z"], torch.Tensor) else seen["z"][0]
+    return out, z if z.dim() == 2 else z[:, -1]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_perturbed_entropy_and_error_by_hand(name):
+    net, task = made(KINDS[name])
+    x, layer = task.x_train, {"cnn": "7", "lstm": "lstm", "decoder": "mlp"}[name]
+    shape = (N, LENGTH, 8) if name == "decoder" else x.shape
+    g = seed(3)
+    draws = [torch.empty(shape, dtype=torch.float64).normal_(0, 0.3, generator=g) for _ in range(2)]
+    (clean, z0), *noisy = [disturbed(net, name, x, noise) for noise in (torch.zeros(shape).double(), *draws)]
+    got = Probe(dict(name="information", every=1, sigma=0.3, entropy=[layer], information=[], label_information=[],
+                     at=AT[name], read="last"))
+    got = got.measure(net, task, seed(3), **got.args)
+    right = sum(entropy(z) for _, z in noisy) / 2
+    assert got[f"pe/{layer}"] == pytest.approx(right, abs=1e-9)
+    assert got[f"ed/{layer}"] == pytest.approx(right - entropy(z0), abs=1e-9)
+    value, _ = robustness.perturbation_error(net, x, 0.3, 2, seed(3), at=AT[name])
+    right = sum((out - clean).square().sum(1).mean().item() for out, _ in noisy) / 2
+    assert value == pytest.approx(right, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_input_gradient_by_hand(name):
+    net, task = made(KINDS[name])
+    twin, right = copy.deepcopy(net).eval(), 0.0
+    for one in task.x_train:
+        def f(flat):
+            if name != "decoder":
+                return twin(flat[None])[0]
+            handle = twin.embed.register_forward_hook(lambda module, args, out: flat[None])
+            try:
+                return twin(one[None])[0]
+            finally:
+                handle.remove()
+
+        start = twin.embed(one).detach() if name == "decoder" else one
+        right += torch.autograd.functional.jacobian(f, start).square().sum().item() / N
+    got = robustness.input_gradient(net, task.x_train, 2000, seed(), at=AT[name])
+    assert abs(got.value.item() - right) < 4 * got.se.item() and got.se.item() < 0.1 * right
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_sharpness_by_hand(name):
+    net, task = made(KINDS[name])
+    twin = copy.deepcopy(net).eval()
+    if name == "decoder":
+        twin.kernel = False
+    F.cross_entropy(twin(task.x_train), task.y_train).backward()
+    weights, right = list(twin.parameters()), 0.0
+    slopes = torch.autograd.grad(F.cross_entropy(twin(task.x_train), task.y_train), weights, create_graph=True)
+    for slope, w in zip(slopes, weights):
+        for i, one in enumerate(slope.flatten()):
+            right += torch.autograd.grad(one, w, retain_graph=True)[0].flatten()[i].item()
+    got = robustness.sharpness(net, task.x_train, task.y_train, probes=400, generator=seed())
+    assert abs(got.value.item() - right) < 4 * got.se.item() and got.se.item() < 0.3 * abs(right)
+
+
+def test_at_and_read_pass_through_the_probes():
+    net, task = made(Decoder, whole=True)
+    pooled, _ = made(Decoder)
+    args = dict(at="embed", read="last")
+    one = Probe(dict(name="robustness", every=1, **args))(net, task)
+    assert one == pytest.approx(Probe(dict(name="robustness", every=1, at="embed"))(pooled, task), rel=1e-9)
+    turned, _ = made(Decoder, last_first=True)
+    args["read"] = "last_first"
+    assert one == pytest.approx(Probe(dict(name="robustness", every=1, **args))(turned, task), rel=1e-9)
+    for name in ("training_signals", "early_warning"):
+        layer = dict(layer="mlp") if name == "early_warning" else {}
+        one, other = (Probe(dict(name=name, every=1, read="last", **layer))(m, task) for m in (net, pooled))
+        assert one == pytest.approx(other, rel=1e-9)
+    with pytest.raises(GrokError, match="each column would be a class"):
+        Probe("training_signals")(net, task)
+    with pytest.raises(GrokError, match="read 'lst' is not known"):
+        Probe(dict(name="spectrum", layer="mlp", read="lst"))(net, task)
+    own = FastTransformer(7, d_model=8, n_heads=2, d_mlp=8, generator=seed())
+    with pytest.raises(GrokError, match="its embeddings"):
+        robustness.perturbation_error(own, task.x_train[:, :2], 0.1, at="W_E")
+
+
+# --- names ---
+
+
+def test_the_output_is_what_a_module_returns():
+    ours = FastTransformer(7, d_model=8, n_heads=2, d_mlp=8, generator=seed()).double()
+    pairs = torch.cartesian_prod(torch.arange(7), torch.arange(7))
+    fast, slow = (robustness.gauss_newton_trace(m, pairs, generator=seed(1)).value.item() for m in (ours, ours.slow()))
+    assert fast == pytest.approx(slow, rel=1e-9)
+
+
+def test_a_layer_of_theirs_is_not_one_of_ours_by_its_name():
+    net = nn.Sequential()
+    net.add_module("fc1", nn.Linear(36, 8))
+    net.add_module("act1", nn.ReLU())
+    net.add_module("logits", nn.Linear(8, CLASSES))
+    _, task = made(CNN)
+    with pytest.raises(GrokError, match="layer=.*fc1, act1, logits"):
+        probes.spectrum(net.double(), task)
+    with pytest.raises(GrokError, match="entropy=.*fc1, act1, logits"):
+        probes.information(net, task)
+
+
+def test_norms_of_a_cnn():
+    net, task = made(CNN)
+    got = probes.norms(net, task)
+    assert got["norm/first"] == pytest.approx(net[1].weight.square().sum().sqrt().item())
+    assert got["norm/last"] == pytest.approx(net[8].weight.square().sum().sqrt().item())
+    with pytest.raises(GrokError, match="no weight of two dimensions"):
+        probes.norms(nn.BatchNorm1d(3), task)
+
+
+def test_frozen_and_unused_weights():
+    net, task = made(CNN)
+    net[1].weight.requires_grad_(False)
+    whole, other = probes.training_signals(made(CNN)[0], task)["grad_norm"], probes.training_signals(net, task)["grad_norm"]
+    net.never = nn.Linear(2, 2)
+    net.forward = lambda x: nn.Sequential(*list(net)[:9])(x)
+    assert other < whole and probes.training_signals(net, task)["grad_norm"] == pytest.approx(other)
+    assert math.isfinite(robustness.sharpness(net, task.x_train, task.y_train).value)
+    for w in net.parameters():
+        w.requires_grad_(False)
+    with pytest.raises(GrokError, match="requires_grad=True"):
+        robustness.gauss_newton_trace(net, task.x_train)
+
+
+# --- the bound ---
+
+
+class Skips(nn.Module):
+    "A first layer on the whole input, and a way around it."
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.past, self.last = nn.Linear(36, 8), nn.Linear(36, 8), nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu() + self.past(x))
+
+
+def test_the_bound_wants_a_full_first_layer():
+    net, task = made(CNN)
+    for other in (net, Skips().double(), nn.Sequential(nn.Unflatten(1, (6, 6)), nn.Linear(6, 2), nn.Flatten()).double()):
+        with pytest.raises(GrokError, match="no Linear layer"):
+            probes.bound(other, task)
+        with pytest.raises(GrokError, match="weight="):
+            radius.lemma_sides(other, task.x_train)
+    layers = nn.Linear(36, 8), nn.Linear(8, CLASSES)
+    dense = nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), nn.Dropout(0.5), layers[1]).double()
+    own = MLP((36, 8, CLASSES)).double()
+    own.load_state_dict({f"layers.{i}.{k}": v for i, o in enumerate(layers) for k, v in o.state_dict().items()})
+    assert probes.bound(dense, task, seed()) == pytest.approx(probes.bound(own, task, seed()), rel=1e-9)
+
+
+# --- methods in plain loops ---
+
+
+def prieto(w, g):
+    "Prieto et al. 2025: the gradient's part along the whole weight tensor removed, its norm kept."
+    v, flat = w.detach().reshape(-1), g.reshape(-1)
+    rest = flat - (v @ flat) / (v @ v + 1e-30) * v
+    return (rest * (flat.norm() / (rest.norm() + 1e-30))).reshape(g.shape)
+
+
+def backward(net, task):
+    net.zero_grad()
+    F.cross_entropy(net(task.x_train), task.y_train).backward()
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_orthogonal_gradient_in_a_plain_loop(kind):
+    net, task = made(kind)
+    net.eval()
+    loop, sgd = registry.plain_loop("orthogonal", net), torch.optim.SGD(net.parameters(), 0.1)
+    for _ in range(3):
+        backward(net, task)
+        right = [prieto(w, w.grad) for w in net.parameters()]
+        loop.gradients()
+        for w, g in zip(net.parameters(), right):
+            torch.testing.assert_close(w.grad, g, rtol=1e-9, atol=1e-12)
+        sgd.step()
+
+
+def test_grokfast_in_a_plain_loop_goes_on_where_it_stopped():
+    for method, right in ((Grokfast(2.0, 0.5), lambda past: past[-1] + 2 * ema(past)),
+                          (GrokfastMA(4.0, 2), lambda past: past[-1] + (2 * (past[-1] + past[-2]) if len(past) > 1 else 0))):
+        net, task = made(CNN)
+        loop, past, last = registry.plain_loop(method, net), [], net[8].weight
+        for step in range(4):
+            if step == 2:
+                kept = loop.state()
+                loop = registry.plain_loop(fresh(method), net)
+                loop.load_state(kept)
+            net.zero_grad()
+            (net.eval()(task.x_train) * (step + 1)).logsumexp(1).sum().backward()
+            past.append(last.grad.clone())
+            loop.gradients()
+            torch.testing.assert_close(last.grad, right(past))
+
+
+def fresh(method):
+    return Grokfast(2.0, 0.5) if isinstance(method, Grokfast) else GrokfastMA(4.0, 2)
+
+
+def ema(past):
+    average = past[0]
+    for g in past[1:]:
+        average = 0.5 * average + 0.5 * g
+    return average
+
+
+def test_the_state_of_a_plain_loop_is_a_copy():
+    net, task = made(CNN)
+    loop = registry.plain_loop(Grokfast(), net)
+    backward(net, task)
+    loop.gradients()
+    kept = copy.deepcopy(loop.state())
+    shown = loop.state()
+    backward(net, task)
+    loop.gradients()
+    for a, b in zip(*(o["methods"][0]["average"].values() for o in (kept, shown))):
+        assert torch.equal(a, b)
+    other = registry.plain_loop(Grokfast(), net)
+    other.load_state(kept)
+    backward(net, task)
+    other.gradients()
+    assert all(torch.equal(a, b) for a, b in zip(kept["methods"][0]["average"].values(), shown["methods"][0]["average"].values()))
+
+
+def test_penalty_of_the_weights_in_a_plain_loop():
+    net, task = made(CNN)
+    net.scale = nn.Parameter(torch.tensor(-2.0).double())  # a number has a seed axis as well
+    loop = registry.plain_loop(L1(0.5), net)
+    loop.penalty().backward()
+    assert loop.penalty().item() == pytest.approx(0.5 * sum(w.abs().sum().item() for w in net.parameters()))
+    for w in net.parameters():
+        assert torch.equal(w.grad, 0.5 * w.detach().sign())
+
+
+def test_a_plain_loop_takes_no_method_that_needs_more():
+    net, task = made(CNN)
+    for name, lacks in (("noise", "sigma"), ("abelian", "inputs"), ("stablemax", "loss"), ("adversarial", "disturb"),
+                        ("dropout", "drop"), ("mirrored", "inputs")):
+        with pytest.raises(GrokError, match=lacks):
+            registry.plain_loop(name, net)
+    with pytest.raises(GrokError, match="backward"):
+        registry.plain_loop("orthogonal", net).gradients()
+    with pytest.raises(GrokError, match="is not known"):
+        registry.plain_loop("orthogonl", net)
+
+
+@pytest.mark.parametrize("method", [Grokfast(), GrokfastMA(), OrthogonalGradient()])
+def test_plain_parameters_are_not_taken_for_stacked_ones(method):
+    net, task = made(CNN)
+    backward(net, task)
+    with pytest.raises(GrokError, match="plain_loop"):
+        method.gradients(dict(net.named_parameters()))
+    with pytest.raises(GrokError, match="plain_loop"):
+        L1().penalty(None, dict(net.named_parameters()), 0)
+
+
+# --- bugs that were found on the way ---
+
+
+def test_mirrored_pairs_in_mini_batches():
+    config = RunConfig(p=7, train_frac=0.6, d_model=8, n_heads=2, d_mlp=8, method="mirrored", batch_size=10)
+    training = Training([config])
+    training.streams["batches"] = [seed(5)]
+    order = torch.randperm(training.x.shape[1], generator=seed(5))[:10]
+    pairs, labels = training.x[0, order], training.y[0, order]
+    objective, _, _ = training.forward()
+    logits = training.models[0](torch.cat([pairs, pairs.flip(1)]))
+    right = F.cross_entropy(logits[:10], labels) + F.cross_entropy(logits[10:], labels)
+    torch.testing.assert_close(objective[0], right)
+
+
+def test_stop_is_a_step_or_none():
+    for bad in ("", [], False, "5", -1):
+        with pytest.raises(GrokError, match="stop"):
+            Abelian(stop=bad)
+    assert Abelian(stop=0).stop == 0 and Abelian().stop is None
+
+
+def test_a_name_that_is_no_string():
+    for bad in ({"name": []}, {"name": {}}, {"name": ["norms"], "every": 3}):
+        with pytest.raises(GrokError, match="known are"):
+            probe_spec(bad)
+    with pytest.raises(TypeError):
+        probe_spec("norms", known=())
+
+
+def test_a_loss_that_is_not_known():
+    with pytest.raises(GrokError, match="loss 'hinge' is not known"):
+        example_losses(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), "hinge")
+    net, task = made(CNN)
+    with pytest.raises(GrokError, match="hinge"):
+        probes.training_signals(net, task, loss="hinge")
+
+
+def test_stablemax_says_what_the_history_shows():
+    assert "cross-entropy" in StableMax.__doc__ and "train/loss" in StableMax.__doc__
+
+
+# --- spectrum and early warning ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_spectrum_and_early_warning_by_hand(name):
+    net, task = made(KINDS[name])
+    layer = {"cnn": "7", "lstm": "lstm", "decoder": "mlp"}[name]
+    for probe in (probes.spectrum, probes.early_warning):
+        with pytest.raises(GrokError, match=f"layer=.*{layer}"):
+            probe(net, task)
+    zero = torch.zeros((N, LENGTH, 8) if name == "decoder" else task.x_train.shape).double()
+    s = torch.linalg.svdvals(disturbed(net, name, task.x_train, zero)[1])
+    share = s / s.sum()
+    got = probes.spectrum(net, task, layer=layer, read="last")
+    assert got == {f"effective_rank/{layer}": pytest.approx(math.exp(-(share * share.log()).sum().item()), rel=1e-9)}
+
+    Z, y = disturbed(net, name, task.x_test, zero)[1], task.y_test
+    centres = torch.stack([Z[y == c].mean(0) for c in range(CLASSES)])
+    ratio = (Z - centres[y]).square().sum(1).mean() / (centres - centres.mean(0)).square().sum(1).mean()
+    got = probes.early_warning(net, task, seed(), layer=layer, read="last")
+    assert got["class_ratio@test"] == pytest.approx(ratio.item(), rel=1e-9)
+    assert ("dropout_variance" in got) == (name != "lstm")  # an LSTM's own dropout is no layer
+    named = probes.early_warning(net, task, seed(), layer=layer, read="last", at=layer, drop=0.5)
+    assert 0 <= named["dropout_variance"] <= 0.25
+
+    halves, ends, sizes = torch.randperm(N, generator=seed()).chunk(2), [], []
+    for order in (halves, halves[::-1]):
+        twin = copy.deepcopy(net).eval()
+        for i, rows in enumerate(order):
+            twin.zero_grad()
+            F.cross_entropy(twin(task.x_train[rows]), task.y_train[rows]).backward()
+            slope = torch.cat([w.grad.flatten() for w in twin.parameters()])
+            sizes += [slope.norm()] * (i == 0)
+            with torch.no_grad():
+                for w in twin.parameters():
+                    w -= 1e-3 * w.grad
+        ends.append(torch.cat([w.detach().flatten() for w in twin.parameters()]))
+    right = (ends[0] - ends[1]).norm() / 1e-6 / (sizes[0] * sizes[1]).sqrt()
+    assert got["commutator_defect"] == pytest.approx(right.item(), rel=1e-5)
+
+
+def test_own_dropout_layers_drop_at_their_own_rate():
+    task = SimpleNamespace(x_train=torch.eye(4).double(), y_train=torch.arange(4), x_test=torch.eye(4).double(), y_test=torch.arange(4) % 2,
+                           table=None)
+    net = nn.Sequential(nn.Dropout(0.5), nn.Identity()).double()
+    net.w = nn.Parameter(torch.ones(1).double())
+    net.forward = lambda x: nn.Sequential.forward(net[:2], x) * net.w
+    got = probes.early_warning(net, task, seed(), layer="1", draws=2000)
+    # a row is right if its one unit stays, and by chance, as the first class, if not
+    assert got["dropout_variance"] == pytest.approx(3 * 0.25 / 16, rel=0.15)
+
+
+# --- the math kernel ---
+
+
+def test_sharpness_of_fused_attention():
+    net, task = made(Decoder)
+    spelled, _ = made(Decoder, kernel=False)
+    for loss in ("cross_entropy", "mse"):
+        one, two = (robustness.sharpness(m, task.x_train, task.y_train, loss, generator=seed()).value.item() for m in (net, spelled))
+        assert one == pytest.approx(two, rel=1e-10)
+    single = copy.deepcopy(net).float()
+    assert robustness.sharpness(single, task.x_train, task.y_train, generator=seed()).value.item() == pytest.approx(
+        robustness.sharpness(net, task.x_train, task.y_train, generator=seed()).value.item(), rel=1e-2)
