@@ -541,6 +541,14 @@ def test_plain_parameters_are_not_taken_for_stacked_ones(method):
         L1().penalty(None, dict(net.named_parameters()), 0)
 
 
+@pytest.mark.parametrize("method", [Grokfast(), GrokfastMA(window=1), OrthogonalGradient()])
+def test_a_frozen_weight_is_left_alone(method):
+    free, frozen = torch.ones(1, 2, 3, requires_grad=True), torch.ones(1, 2, 3)
+    free.grad = torch.arange(6.0).reshape(1, 2, 3)
+    method.gradients({"frozen": frozen, "free": free})
+    assert frozen.grad is None and not torch.equal(free.grad, torch.arange(6.0).reshape(1, 2, 3))
+
+
 # --- bugs that were found on the way ---
 
 

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from ..errors import GrokError, check_name, check_names, check_number
 from ..models.transformer import FEATURES
 
-# %% ../../nbs/measures/00_features.ipynb #aa9692f9
+# %% ../../nbs/measures/00_features.ipynb #de4a0c59
 @contextmanager
 def _eval_mode(model:nn.Module): # afterwards each submodule has the mode that it had
-    modes = [(m, m.training) for m in model.modules()]
-    try: yield model.eval()
+    modes, fused = [(m, m.training) for m in model.modules()], torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False) # torch's encoder layers would pass by the hooks of their parts
+        yield model.eval()
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes: module.training = mode
 
 @contextmanager

@@ -119,7 +119,7 @@ def norms(
     """How large the weights are.
 
     `norm/l1`: l1 norm of all weights. `norm/first`, `norm/last`: l2 norm of the first and of the last weight that is
-    a matrix or has more dimensions.
+    a matrix or has more dimensions, in the order of `model.parameters()`.
     """
     weights = [w for w in model.parameters() if w.dim() > 1]
     if not weights: raise GrokError(f"this {type(model).__name__} has no weight of two dimensions or more to measure")

@@ -69,7 +69,7 @@ def _lacking(method:Method) -> list: # hooks of a method that a plain loop would
     used = [k for k in hooks if getattr(type(method), k) is not getattr(Method, k)]
     return used + ["drop"]*bool(method.drop)
 
-# %% ../../nbs/methods/03_registry.ipynb #1c53bb62
+# %% ../../nbs/methods/03_registry.ipynb #ff1e19fb
 class PlainLoop:
     "Methods on the plain parameters of one module, in a loop that is not this package's."
     def __init__(self,
@@ -79,7 +79,7 @@ class PlainLoop:
         self.methods, self.model = methods, model
         for method in methods:
             if lacking := _lacking(method):
-                raise GrokError(f"{type(method).__name__} also acts by {', '.join(lacking)}, which no plain loop calls; "
+                raise GrokError(f"{type(method).__name__} also acts by {', '.join(lacking)}, which no plain loop has; "
                                 f"write that into the loop. A plain loop serves {', '.join(_IN_PLAIN[:2])}.")
 
     def state(self) -> dict: # a copy
@@ -91,7 +91,7 @@ class PlainLoop:
     ):
         "Take back what `state` gave."
         if len(state["methods"]) != len(self.methods):
-            raise GrokError(f"a state of {len(state['methods'])} methods; it must be one of {len(self.methods)}, the same")
+            raise GrokError(f"a state of {len(state['methods'])} methods; there are {len(self.methods)} to take it")
         for method, kept in zip(self.methods, state["methods"]): method.load_state(deepcopy(kept))
 
 # %% ../../nbs/methods/03_registry.ipynb #6162da12

@@ -16,11 +16,15 @@ from ..errors import GrokError, check_number, check_whole
 from .method import FixedNoise, Method
 from .penalties import stack_with_mirrors
 
-# %% ../../nbs/methods/02_rivals.ipynb #6da6b714
+# %% ../../nbs/methods/02_rivals.ipynb #cfe38020
 def _stacked(params:dict): # an error for the parameters of a plain module
     if plain := [name for name, w in params.items() if isinstance(w, nn.Parameter)]:
         raise GrokError(f"{plain[0]!r} is a module's parameter, without a leading dimension for seeds: "
                         "use plain_loop(method, model) of grok_nb.methods.registry in a loop of your own")
+
+def _with_gradient(params:dict) -> dict: # those that have one: a frozen weight, or one that is not used, has none
+    _stacked(params)
+    return {name: w for name, w in params.items() if w.grad is not None}
 
 # %% ../../nbs/methods/02_rivals.ipynb #c934dfed
 class L1(Method):
@@ -135,8 +139,7 @@ class Grokfast(Method):
 
     def gradients(self, params):
         "In place."
-        _stacked(params)
-        for name, w in params.items():
+        for name, w in _with_gradient(params).items():
             if name in self.average: self.average[name].mul_(self.momentum).add_(w.grad, alpha=1 - self.momentum)
             else: self.average[name] = w.grad.detach().clone()
             w.grad.add_(self.average[name], alpha=self.amplify)
@@ -162,9 +165,8 @@ class GrokfastMA(Method):
 @patch
 def gradients(self:GrokfastMA, params):
     "In place."
-    _stacked(params)
     slot = self.at % self.window
-    for name, w in params.items():
+    for name, w in _with_gradient(params).items():
         if name not in self.past:
             self.past[name] = w.grad.new_zeros(len(w), self.window, *w.shape[1:])
             self.sums[name] = torch.zeros_like(w.grad)
@@ -179,8 +181,7 @@ class OrthogonalGradient(Method):
     "Takes the part along the weight from each weight's gradient and keeps the gradient's norm (Prieto et al. 2025)."
     def gradients(self, params):
         "In place, a weight of a seed at a time."
-        _stacked(params)
-        for w in params.values():
+        for w in _with_gradient(params).values():
             g, v = w.grad.reshape(len(w), -1), w.detach().reshape(len(w), -1)
             rest = g - ((g*v).sum(1)/(v.square().sum(1) + 1e-30))[:, None]*v
             w.grad.copy_((rest*(g.norm(dim=1)/(rest.norm(dim=1) + 1e-30))[:, None]).reshape(w.shape))

@@ -8,6 +8,7 @@ __all__ = ['LEVELS', 'RunConfig', 'paper_config', 'levels_of']
 # %% ../../nbs/training/00_config.ipynb #19c6b9e2
 import hashlib
 import json
+import re
 from dataclasses import MISSING, dataclass, field, fields
 
 from fastcore.basics import patch
@@ -49,6 +50,8 @@ def _check_values(values:dict): # field -> value; each by itself
         if name in _CHOICES: check_name(name, value, _CHOICES[name])
         if name in ("task", "split", "method") and not isinstance(value, str):
             raise GrokError(f"{name} = {shown(value)}; it must be a name.")
+        if name == "data" and not (isinstance(value, str) and re.fullmatch("([0-9a-f]{12})?", value)):
+            raise GrokError(f"data = {shown(value)}; it must be the digest that `fit` gives a task of your own, or ''.")
         if name == "unit_norm" and not isinstance(value, bool):
             raise GrokError(f"unit_norm = {shown(value)}; it must be true or false.")
 
@@ -78,6 +81,7 @@ class RunConfig:
     split:str = "random" # "random", "mirror_closed" or "mirror_open"
     n_train:int = 1000 # training images (mnist)
     unit_norm:bool = False # divide each image by its l2 norm (mnist)
+    data:str = "" # digest of a task that was handed over; "": the task is the one named above
     seed:int = 0 # of the split, the initial weights, the batches and the noise, each a stream of its own
     d_model:int = 128 # width of the residual stream
     n_heads:int = 4 # heads, each d_model / n_heads wide

@@ -20,8 +20,11 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from ..files import drop_checkpoint, load_checkpoint, save_checkpoint
+from ..methods.method import Method
+from ..methods.registry import METHODS
 from ..measures.probes import Probe
 from .config import RunConfig
+from .network import with_task
 from .loop import Training, train_loop
 from .run import Run, claim_folder, save_run
 
@@ -137,8 +140,9 @@ def warn_if_collapsed(
     config:RunConfig,
     rows:list, # of the history so far
 ):
-    "Warn, once, when a row's training loss is exactly 0."
-    if config.loss != "cross_entropy" or rows[-1]["train/loss"] != 0: return
+    "Warn, once, when a row's training loss is exactly 0, unless a method trains on a loss of its own."
+    own = any(METHODS[name].loss is not Method.loss for name in config.method.split("+"))
+    if own or config.loss != "cross_entropy" or rows[-1]["train/loss"] != 0: return
     if any(r["train/loss"] == 0 for r in rows[:-1]): return
     warnings.warn(f"run {config.hash}: softmax collapse at step {rows[-1]['step']}: the loss of every training example "
                   f"is exactly 0 in {config.dtype}, so it has no gradient; a larger weight_decay or dtype='float64' "
@@ -182,6 +186,7 @@ def fit(
     bar_row:int=0, # line of the progress bar, for runs side by side
 ) -> Run:
     "Train a network as the config says; with `out`, an interrupted run goes on where it stopped."
+    config = with_task(config, task)
     t = Training([config], device, [task] if task is not None else None)
     t.probes = [Probe(spec, (probes or {}).get(spec["name"])) for spec in config.probes]
     folder = claim_folder(out, config) if out is not None else None

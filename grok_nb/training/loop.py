@@ -20,7 +20,7 @@ from ..models.losses import example_losses
 from ..methods.registry import make_methods
 from .config import RunConfig
 from .history import evaluate, first_held
-from .network import build_model, check_device, check_memory, task_of
+from .network import build_model, check_device, check_memory, task_of, with_task
 
 # %% ../../nbs/training/03_loop.ipynb #loop0006
 def stack_parameters(
@@ -56,7 +56,8 @@ class Training:
         self.configs, self.device = _alike(configs), check_device(device)
         self.config = first = self.configs[0]
         self.dtype, S = getattr(torch, first.dtype), len(self.configs)
-        self.tasks = [_in_dtype(t.to(self.device), self.dtype) for t in tasks or map(task_of, self.configs)]
+        tasks = tasks or [task_of(with_task(o)) for o in self.configs]
+        self.tasks = [_in_dtype(t.to(self.device), self.dtype) for t in tasks]
         check_memory(first, self.tasks[0], S)
         self.models = [build_model(c, t).to(self.device) for c, t in zip(self.configs, self.tasks)]
         self.params = stack_parameters(self.models)

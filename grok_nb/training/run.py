@@ -37,9 +37,9 @@ from grok_nb.files import (
     write_atomic,
 )
 from .config import RunConfig
-from .history import first_held
+from .history import first_held, timed_by
 from .loop import Training, check_progress, frame_shapes, is_frame, stop_step
-from .network import check_memory, task_of
+from .network import check_memory, task_of, with_task
 
 # %% ../../nbs/training/04_run.ipynb #9fac4c23
 @dataclass
@@ -104,7 +104,8 @@ def result(self:Training,
     rows = [r for r in rows if r["step"] <= last]
     frames = {step: frame for step, frame in self.frames[i].items() if step <= last}
     history = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["step", "train/acc", "test/acc"], dtype=float)
-    return Run(c, history, frames, status, self.models[i], seconds, environment(self.device, c.threads))
+    about = environment(self.device, c.threads)
+    return Run(c, timed_by(history, c), frames, status, self.models[i], seconds, about)
 
 # %% ../../nbs/training/04_run.ipynb #ac9f2729
 def read_config(
@@ -197,7 +198,7 @@ def read_history(
     if odd := [k for k in history if len(history) and history[k].dtype.kind not in "iuf"]:
         raise GrokError(f"{path}: {odd[0][:80]!r} are not numbers")
     if not history["step"].is_monotonic_increasing: raise GrokError(f"{path}: its steps are not in order")
-    return history
+    return timed_by(history, config)
 
 # %% ../../nbs/training/04_run.ipynb #d437ca4f
 def read_frames(
@@ -230,11 +231,13 @@ def _trained(config:RunConfig, task, state) -> nn.Module: return _resumed(config
 # %% ../../nbs/training/04_run.ipynb #96d07a57
 def load_run(
     folder,
-    task=None, # its `Task`, if it was one of your own
+    task=None, # its `Task`, if it was one of your own: the very same data
 ) -> Run: # with status "not finished" if it still trains, or was killed
     "Read a run from its folder; the model is that of its last checkpoint, built when it is first asked for."
     folder = Path(folder)
     config = read_config(folder)
+    if with_task(config, task) != config:
+        raise GrokError(f"{folder} holds no run of this task, but of its config's own.")
     task = task_of(config) if task is None else task
     check_memory(config, task)
     state = load_checkpoint(folder/"checkpoint.pt")
