@@ -19,7 +19,11 @@ ROOT = Path(__file__).parent.parent
 def copy(tmp_path_factory):
     "A copy of the checkout, to be exported, cleaned and built in."
     to = tmp_path_factory.mktemp("copy") / "grok_nb"
-    leave = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", ".pytest_cache", "runs")
+    usual = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", ".pytest_cache")
+
+    def leave(folder, names):  # runs/ at the top holds sweeps; nbs/runs and grok_nb/runs are rooms of the house
+        return usual(folder, names) | ({"runs"} if Path(folder) == ROOT else set())
+
     shutil.copytree(ROOT, to, ignore=leave, symlinks=True)
     return to
 

@@ -35,7 +35,11 @@ def site(tmp_path_factory):
     "The folder of the rendered site."
     pytest.importorskip("smalldocs", reason="the fallback renderer, smalldocs, needs Python 3.11")
     copy = tmp_path_factory.mktemp("site_step") / "grok_nb"
-    leave = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", "runs", "_proc", "_docs")
+    usual = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "__pycache__", ".venv", "_proc", "_docs")
+
+    def leave(folder, names):  # runs/ at the top holds sweeps; nbs/runs and grok_nb/runs are rooms of the house
+        return usual(folder, names) | ({"runs"} if Path(folder) == ROOT else set())
+
     shutil.copytree(ROOT, copy, ignore=leave, symlinks=True)
     done = subprocess.run([sys.executable, ".ci/site.py", "--fallback"], cwd=copy, stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=600)
@@ -178,15 +182,15 @@ def test_badge_only_where_there_is_an_address(site, tmp_path):
         f"https://colab.research.google.com/github/someone/grok_nb/blob/main/nbs/{name}"]
     assert badge("https://github.com/someone/grok_nb.git", name) == badge("https://github.com/someone/grok_nb/", name)
     assert badge("", name) == badge("https://git.example/someone/grok_nb", name) == []
-    assert badge("https://github.com/someone/grok_nb", "training/04_fit.ipynb") == []
+    assert badge("https://github.com/someone/grok_nb", "training/05_fit.ipynb") == []
 
 
 def test_links_to_the_source_only_where_it_is_published():
-    relink, pages = module().relink, {"training/fit.html": "training/04_fit.html"}
+    relink, pages = module().relink, {"training/fit.html": "training/05_fit.html"}
     text = '[source](/blob/main/grok_nb/training/fit.py#L5){target="_blank"} [`fit`](/training/fit.html#fit)'
-    assert relink(text, pages, "") == " [`fit`](training/04_fit.html#fit)"
+    assert relink(text, pages, "") == " [`fit`](training/05_fit.html#fit)"
     assert relink(text, pages, "", "training") == " [`fit`](04_fit.html#fit)"
-    assert relink(text, pages, "", "claims") == " [`fit`](../training/04_fit.html#fit)"
+    assert relink(text, pages, "", "claims") == " [`fit`](../training/05_fit.html#fit)"
     assert "(https://h.example/o/r/blob/main/grok_nb/training/fit.py#L5)" in relink(text, {}, "https://h.example/o/r.git")
 
 

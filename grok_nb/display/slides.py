@@ -136,7 +136,7 @@ def _task_of(config:RunConfig, task): # that the pictures are of; None for image
     task = task or make_task(config.task, config.p, config.train_frac, config.seed, split=config.split)
     return task if task.table is not None else None
 
-def _stacked(frames:dict, task) -> tuple: # (answers (F, n, n), embeddings (F, n, d) in float16)
+def _arrays_of(frames:dict, task) -> tuple: # (answers (F, n, n), embeddings (F, n, d) in float16)
     n = len(task.table)
     for step, frame in frames.items():
         if len(frame["answers"]) != n*n or len(frame["embedding"]) <= n:
@@ -163,7 +163,7 @@ def slides(
     history, frames = _numeric_rows(run.history), dict(sorted(run.frames.items()))
     plain = Slides(in_words(run.config), str(run.status), history["step"].to_numpy(int), history)
     if not frames or (task := _task_of(run.config, task)) is None: return plain
-    answers, embeddings = _stacked(frames, task)
+    answers, embeddings = _arrays_of(frames, task)
     spectrum, parts, kind = embedding_spectrum(embeddings, task)
     n, k = len(task.table), int(spectrum[-1].argmax())+1 if kind == "frequencies" else 1
     return replace(plain, steps=np.array(list(frames)), answers=answers, laws=_laws_over(answers, task, triples),

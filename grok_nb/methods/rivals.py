@@ -16,14 +16,14 @@ from ..errors import GrokError, check_number, check_whole
 from .method import FixedNoise, Method
 from .penalties import stack_with_mirrors
 
-# %% ../../nbs/methods/02_rivals.ipynb #cfe38020
-def _stacked(params:dict): # an error for the parameters of a plain module
+# %% ../../nbs/methods/02_rivals.ipynb #7e9b6edf
+def _refuse_plain(params:dict): # an error for the parameters of a plain module
     if plain := [name for name, w in params.items() if isinstance(w, nn.Parameter)]:
         raise GrokError(f"{plain[0]!r} is a module's parameter, without a leading dimension for seeds: "
                         "use plain_loop(method, model) of grok_nb.methods.registry in a loop of your own")
 
 def _with_gradient(params:dict) -> dict: # those that have one: a frozen weight, or one that is not used, has none
-    _stacked(params)
+    _refuse_plain(params)
     return {name: w for name, w in params.items() if w.grad is not None}
 
 # %% ../../nbs/methods/02_rivals.ipynb #c934dfed
@@ -36,7 +36,7 @@ class L1(Method):
 
     def penalty(self, logits, params, step):
         "(S,) the weighted norm."
-        _stacked(params)
+        _refuse_plain(params)
         return self.strength*sum(w.abs().reshape(len(w), -1).sum(1) for w in params.values())
 
 # %% ../../nbs/methods/02_rivals.ipynb #8425a33b
