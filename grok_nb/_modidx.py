@@ -762,6 +762,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'grok_nb/methods/registry.py'),
                                           'grok_nb.methods.registry.noise_floor': ( 'methods/registry.html#noise_floor',
                                                                                     'grok_nb/methods/registry.py'),
+                                          'grok_nb.methods.registry.own_methods': ( 'methods/registry.html#own_methods',
+                                                                                    'grok_nb/methods/registry.py'),
                                           'grok_nb.methods.registry.plain_loop': ( 'methods/registry.html#plain_loop',
                                                                                    'grok_nb/methods/registry.py')},
             'grok_nb.methods.rivals': { 'grok_nb.methods.rivals.Adversarial': ( 'methods/rivals.html#adversarial',

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from ..errors import GrokError, check_whole
 from ..files import load_checkpoint, save_checkpoint, write_atomic
+from ..methods.registry import METHODS, own_methods
 from ..measures.probes import Probe
 from ..training.config import RunConfig, paper_config
 from ..training.loop import Training
@@ -79,8 +80,10 @@ def run_in_store(
     store:Path,
     wait:bool=False, # for another process that is at it
     save_every:float=30, # seconds between checkpoints
+    methods:dict=None, # name -> class: what the caller has registered beyond the package's methods
 ) -> str: # "done", "failed", or "busy": another process is at it
     "Do a run, or go on with it, unless it is done."
+    METHODS.update(methods or {}) # this may be another process than the caller's
     try:
         with ExitStack() as locks:
             for c in configs: locks.enter_context(FileLock(store/".locks"/c.hash, timeout=-1 if wait else 0))
@@ -212,7 +215,7 @@ def sweep(
     if stack == 1 and not quiet and _stacking_pays(todo):
         warnings.warn("many of these runs are small and differ only in their seed: stack=16 does about three times as "
                       "many in the same time, equal within rounding but not to the bit")
-    run = partial(run_in_store, store=store, save_every=save_every)
+    run = partial(run_in_store, store=store, save_every=save_every, methods=own_methods())
     workers = partial(_workers, min(n_jobs, max(1, len(todo))), scheduler)
     with tqdm(total=len(configs), initial=len(configs)-len(todo), disable=quiet, unit="run") as bar:
         busy = _run_all(stacks(todo, stack), run, workers, bar)

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..files import drop_checkpoint, load_checkpoint, save_checkpoint
 from ..methods.method import Method
+from ..methods.rivals import Mirrored
 from ..methods.registry import METHODS
 from ..measures.probes import Probe
 from .config import RunConfig
@@ -141,7 +142,7 @@ def warn_if_collapsed(
     rows:list, # of the history so far
 ):
     "Warn, once, when a row's training loss is exactly 0, unless a method trains on a loss of its own."
-    own = any(METHODS[name].loss is not Method.loss for name in config.method.split("+"))
+    own = any(METHODS[name].loss not in (Method.loss, Mirrored.loss) for name in config.method.split("+"))
     if own or config.loss != "cross_entropy" or rows[-1]["train/loss"] != 0: return
     if any(r["train/loss"] == 0 for r in rows[:-1]): return
     warnings.warn(f"run {config.hash}: softmax collapse at step {rows[-1]['step']}: the loss of every training example "
