@@ -189,7 +189,7 @@ def test_links_to_the_source_only_where_it_is_published():
     relink, pages = module().relink, {"training/fit.html": "training/05_fit.html"}
     text = '[source](/blob/main/grok_nb/training/fit.py#L5){target="_blank"} [`fit`](/training/fit.html#fit)'
     assert relink(text, pages, "") == " [`fit`](training/05_fit.html#fit)"
-    assert relink(text, pages, "", "training") == " [`fit`](04_fit.html#fit)"
+    assert relink(text, pages, "", "training") == " [`fit`](05_fit.html#fit)"
     assert relink(text, pages, "", "claims") == " [`fit`](../training/05_fit.html#fit)"
     assert "(https://h.example/o/r/blob/main/grok_nb/training/fit.py#L5)" in relink(text, {}, "https://h.example/o/r.git")
 
