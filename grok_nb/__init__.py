@@ -41,7 +41,7 @@ _FACE = {
     "claims.claims": "CLAIMS claim_text claims_text",
     "claims.plan": "PLAN",
     "claims.experiments": "EXPERIMENTS Experiment experiment",
-    "display.plot": "curve_colour label method_colour plot_learned plot_methods plot_run plot_seeds tidy_axes",
+    "display.plot": "curve_colour label method_colour plot_aligned plot_learned plot_methods plot_run plot_seeds tidy_axes",
     "display.slides": "Slides slides",
     "display.page": "page",
     "display.widgets": "explore live",

@@ -276,6 +276,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'grok_nb.display.plot.label': ('display/plot.html#label', 'grok_nb/display/plot.py'),
                                       'grok_nb.display.plot.method_colour': ('display/plot.html#method_colour', 'grok_nb/display/plot.py'),
                                       'grok_nb.display.plot.on_grid': ('display/plot.html#on_grid', 'grok_nb/display/plot.py'),
+                                      'grok_nb.display.plot.plot_aligned': ('display/plot.html#plot_aligned', 'grok_nb/display/plot.py'),
                                       'grok_nb.display.plot.plot_learned': ('display/plot.html#plot_learned', 'grok_nb/display/plot.py'),
                                       'grok_nb.display.plot.plot_methods': ('display/plot.html#plot_methods', 'grok_nb/display/plot.py'),
                                       'grok_nb.display.plot.plot_run': ('display/plot.html#plot_run', 'grok_nb/display/plot.py'),

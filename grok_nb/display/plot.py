@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHOD_COLOURS', 'CURVE_COLOURS', 'method_colour', 'curve_colour', 'label', 'tidy_axes', 'plot_run', 'plot_methods',
-           'on_grid', 'plot_seeds', 'plot_learned']
+           'on_grid', 'plot_seeds', 'plot_aligned', 'plot_learned']
 
 # %% ../../nbs/display/00_plot.ipynb #3a589749
 import zlib
@@ -191,6 +191,25 @@ def plot_seeds(
     low, median, high = np.quantile(curves, (.25, .5, .75), axis=0)
     ax.plot(steps, median, linestyle, color=colour, lw=2.2, label=f"{label or method} (n={len(curves)})")
     ax.fill_between(steps, low, high, color=colour, alpha=.15, lw=0)
+    return ax
+
+# %% ../../nbs/display/00_plot.ipynb #plot0051
+def plot_aligned(
+    histories:list, # of DataFrames, a run each
+    measure:str, # a column of them
+    ax:Axes, # to draw on
+    colour:str, # of a method, or of a curve that is none
+    events=None, # (n,) step of the event in each run; that of 95 % test accuracy, held, if not given
+    name:str=None, # in the legend
+    linestyle:str="-",
+    width:float=.8, # of a line, in points
+) -> Axes:
+    "A line per run over steps in units of an event; rows without a value, and runs without the event, are left out."
+    events = [milestones(h)["test95"] for h in histories] if events is None else events
+    for i, (history, event) in enumerate(zip(histories, events, strict=True)):
+        rows = history[["step", measure]].dropna()
+        named = None if i else name
+        ax.plot(rows["step"]/event, rows[measure], linestyle, color=colour, lw=width, alpha=.8, label=named)
     return ax
 
 # %% ../../nbs/display/00_plot.ipynb #plot0029
