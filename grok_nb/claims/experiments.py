@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 
 from ..errors import GrokError, check_name
-from ..tasks.task import make_task
 from ..methods.method import OUR_NOISE
 from ..measures.spectra import cka
 from ..training.config import RunConfig
+from ..training.network import task_of
 from ..training.run import load_run
 from ..runs.table import Table, is_done, results
 from ..runs.sweep import grid
@@ -48,7 +48,7 @@ def _last_features(store:Path, configs:list, feature:str) -> dict: # (method, se
     found = {}
     for c in configs:
         if not is_done(store/c.hash): continue
-        model, pairs = load_run(store/c.hash).model, make_task(c.task, c.p, c.train_frac, c.seed, split=c.split).pairs
+        model, pairs = load_run(store/c.hash).model, task_of(c).pairs
         with torch.no_grad(): found[c.method, c.seed] = model.features(pairs, feature)[feature]
     return found
 

@@ -24,8 +24,8 @@ from ..measures.laws import LAWS, law_shares
 from ..measures.spectra import fourier_power, irrep_power, irreps, key_frequencies
 from ..runs.table import results
 from ..tasks.groups import cyclic, operation
-from ..tasks.task import make_task
 from ..training.config import RunConfig
+from ..training.network import task_of, with_task
 from ..training.run import Run, load_run
 from .plot import curve_colour, label, tidy_axes
 
@@ -132,8 +132,9 @@ def first_two(
 
 # %% ../../nbs/display/01_slides.ipynb #slid0016
 def _task_of(config:RunConfig, task): # that the pictures are of; None for images, or where there is no table
-    if config.task == "mnist" and task is None: return None
-    task = task or make_task(config.task, config.p, config.train_frac, config.seed, split=config.split)
+    if with_task(config, task) != config:
+        raise GrokError(f"the pictures are not of {task.name!r}; hand over the run's own task, slides(run, task)")
+    task = task_of(config) if task is None else task
     return task if task.table is not None else None
 
 def _arrays_of(frames:dict, task) -> tuple: # (answers (F, n, n), embeddings (F, n, d) in float16)
