@@ -181,8 +181,8 @@ def zipped(members, compress=True):
 
 
 def signed(data):
-    "A checkpoint with its checksum."
-    return data + hashlib.sha256(data).digest()
+    "A checkpoint behind its checksum."
+    return hashlib.sha256(data).digest() + data
 
 
 def npy(array, allow_pickle=True):

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from grok_nb.cli import demo_configs
-from grok_nb.tasks.task import make_task
 from grok_nb.training.fit import torch_threads
 from grok_nb.training.loop import Training, train_loop
-from grok_nb.training.network import build_model
+from grok_nb.training.network import build_model, task_of
 
 
 def fast(config):
@@ -27,7 +26,7 @@ def fast(config):
 
 def plain(config):
     "Steps that the plain loop takes."
-    task = make_task(config.task, config.p, config.train_frac, config.seed)
+    task = task_of(config)
     model = build_model(config, task).slow()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
     for step in range(config.steps):

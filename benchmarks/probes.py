@@ -35,7 +35,8 @@ if __name__ == "__main__":
         one = seconds(step, 20)
         print(f"p = {args.p}, one thread: a step takes {1000*one:.1f} ms\n\n{'probe':18}{'seconds':>9}{'every':>7}{'share':>8}")
         total = 0
-        for name, (_, every) in MEASURES.items():
+        for name, measure in MEASURES.items():
+            every = measure.every
             if name == "bound":  # images only
                 continue
             cost = seconds(lambda: Probe(name)(t.models[0], t.tasks[0]), args.repeats)

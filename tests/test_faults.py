@@ -16,10 +16,10 @@ from faults import KINDS, TINY, attacks, flips, kills  # noqa: E402
 
 from grok_nb.files import load_checkpoint, read_csv, save_checkpoint  # noqa: E402
 from grok_nb.runs.sweep import grid, sweep  # noqa: E402
-from grok_nb.tasks.task import make_task  # noqa: E402
 from grok_nb.training.loop import Training, train_loop  # noqa: E402
 from grok_nb.training.run import environment, load_run  # noqa: E402
 from grok_nb.training.fit import fit
+from grok_nb.training.network import task_of  # noqa: E402
 from grok_nb.training.config import paper_config
 from grok_nb.training.history import same_history  # noqa: E402
 
@@ -46,7 +46,7 @@ MNIST = paper_config("mnist", "noise", steps=7, log_every=2, n_train=600, width=
 @pytest.mark.parametrize("config", [*(replace(c, steps=12, log_every=3) if not c.probes else replace(c, steps=30) for c in KINDS), MNIST],
                          ids=[*(c.method for c in KINDS), "mnist"])
 def test_the_same_numbers_resumed_at_any_step(config, tmp_path):
-    task = make_task(config.task, config.p, config.train_frac, config.seed, n_train=config.n_train)
+    task = task_of(config)
     whole = rows_of(Training([config], tasks=[task]))
     for step in range(config.steps + 1):
         t = Training([config], tasks=[task])

@@ -15,12 +15,11 @@ from grok_nb.errors import GrokError
 from grok_nb.measures import information, probes, radius, robustness
 from grok_nb.measures.features import gaussian, hooks, observe
 from grok_nb.measures.probes import Probe, probe_spec
-from grok_nb.methods import registry
 from grok_nb.methods.penalties import Abelian
-from grok_nb.methods.rivals import L1, Grokfast, GrokfastMA, OrthogonalGradient, StableMax
+from grok_nb.methods.rivals import StableMax
 from grok_nb.models.losses import example_losses
 from grok_nb.models.transformer import FastTransformer
-from grok_nb.models.zoo import MLP
+from grok_nb.models.mlps import MLP
 from grok_nb.tasks.task import Task
 from grok_nb.training.config import RunConfig
 from grok_nb.training.loop import Training
@@ -95,7 +94,8 @@ def made(kind, **how):
         if kind is Decoder:
             x = torch.randint(0, 7, (2 * N, LENGTH))
         y = torch.arange(2 * N) % CLASSES
-    return net, Task("theirs", x[:N], y[:N], x[N:], y[N:], n_classes=CLASSES)
+    tokens = 7 if kind is Decoder else None
+    return net, Task("theirs", x[:N], y[:N], x[N:], y[N:], n_classes=CLASSES, n_tokens=tokens)
 
 
 KINDS = {"cnn": CNN, "lstm": Reader, "decoder": Decoder}
@@ -429,124 +429,9 @@ def test_the_bound_wants_a_full_first_layer():
             radius.lemma_sides(other, task.x_train)
     layers = nn.Linear(36, 8), nn.Linear(8, CLASSES)
     dense = nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), nn.Dropout(0.5), layers[1]).double()
-    own = MLP((36, 8, CLASSES)).double()
+    own = MLP(36, CLASSES, depth=1, width=8).double()
     own.load_state_dict({f"layers.{i}.{k}": v for i, o in enumerate(layers) for k, v in o.state_dict().items()})
     assert probes.bound(dense, task, seed()) == pytest.approx(probes.bound(own, task, seed()), rel=1e-9)
-
-
-# --- methods in plain loops ---
-
-
-def prieto(w, g):
-    "Prieto et al. 2025: the gradient's part along the whole weight tensor removed, its norm kept."
-    v, flat = w.detach().reshape(-1), g.reshape(-1)
-    rest = flat - (v @ flat) / (v @ v + 1e-30) * v
-    return (rest * (flat.norm() / (rest.norm() + 1e-30))).reshape(g.shape)
-
-
-def backward(net, task):
-    net.zero_grad()
-    F.cross_entropy(net(task.x_train), task.y_train).backward()
-
-
-@pytest.mark.parametrize("kind", KINDS.values())
-def test_orthogonal_gradient_in_a_plain_loop(kind):
-    net, task = made(kind)
-    net.eval()
-    loop, sgd = registry.plain_loop("orthogonal", net), torch.optim.SGD(net.parameters(), 0.1)
-    for _ in range(3):
-        backward(net, task)
-        right = [prieto(w, w.grad) for w in net.parameters()]
-        loop.gradients()
-        for w, g in zip(net.parameters(), right):
-            torch.testing.assert_close(w.grad, g, rtol=1e-9, atol=1e-12)
-        sgd.step()
-
-
-def test_grokfast_in_a_plain_loop_goes_on_where_it_stopped():
-    for method, right in ((Grokfast(2.0, 0.5), lambda past: past[-1] + 2 * ema(past)),
-                          (GrokfastMA(4.0, 2), lambda past: past[-1] + (2 * (past[-1] + past[-2]) if len(past) > 1 else 0))):
-        net, task = made(CNN)
-        loop, past, last = registry.plain_loop(method, net), [], net[8].weight
-        for step in range(4):
-            if step == 2:
-                kept = loop.state()
-                loop = registry.plain_loop(fresh(method), net)
-                loop.load_state(kept)
-            net.zero_grad()
-            (net.eval()(task.x_train) * (step + 1)).logsumexp(1).sum().backward()
-            past.append(last.grad.clone())
-            loop.gradients()
-            torch.testing.assert_close(last.grad, right(past))
-
-
-def fresh(method):
-    return Grokfast(2.0, 0.5) if isinstance(method, Grokfast) else GrokfastMA(4.0, 2)
-
-
-def ema(past):
-    average = past[0]
-    for g in past[1:]:
-        average = 0.5 * average + 0.5 * g
-    return average
-
-
-def test_the_state_of_a_plain_loop_is_a_copy():
-    net, task = made(CNN)
-    loop = registry.plain_loop(Grokfast(), net)
-    backward(net, task)
-    loop.gradients()
-    kept = copy.deepcopy(loop.state())
-    shown = loop.state()
-    backward(net, task)
-    loop.gradients()
-    for a, b in zip(*(o["methods"][0]["average"].values() for o in (kept, shown))):
-        assert torch.equal(a, b)
-    other = registry.plain_loop(Grokfast(), net)
-    other.load_state(kept)
-    backward(net, task)
-    other.gradients()
-    assert all(torch.equal(a, b) for a, b in zip(kept["methods"][0]["average"].values(), shown["methods"][0]["average"].values()))
-
-
-def test_penalty_of_the_weights_in_a_plain_loop():
-    net, task = made(CNN)
-    net.scale = nn.Parameter(torch.tensor(-2.0).double())  # a number has a seed axis as well
-    loop = registry.plain_loop(L1(0.5), net)
-    loop.penalty().backward()
-    assert loop.penalty().item() == pytest.approx(0.5 * sum(w.abs().sum().item() for w in net.parameters()))
-    for w in net.parameters():
-        assert torch.equal(w.grad, 0.5 * w.detach().sign())
-
-
-def test_a_plain_loop_takes_no_method_that_needs_more():
-    net, task = made(CNN)
-    for name, lacks in (("noise", "sigma"), ("abelian", "inputs"), ("stablemax", "loss"), ("adversarial", "disturb"),
-                        ("dropout", "drop"), ("mirrored", "inputs")):
-        with pytest.raises(GrokError, match=lacks):
-            registry.plain_loop(name, net)
-    with pytest.raises(GrokError, match="backward"):
-        registry.plain_loop("orthogonal", net).gradients()
-    with pytest.raises(GrokError, match="is not known"):
-        registry.plain_loop("orthogonl", net)
-
-
-@pytest.mark.parametrize("method", [Grokfast(), GrokfastMA(), OrthogonalGradient()])
-def test_plain_parameters_are_not_taken_for_stacked_ones(method):
-    net, task = made(CNN)
-    backward(net, task)
-    with pytest.raises(GrokError, match="plain_loop"):
-        method.gradients(dict(net.named_parameters()))
-    with pytest.raises(GrokError, match="plain_loop"):
-        L1().penalty(None, dict(net.named_parameters()), 0)
-
-
-@pytest.mark.parametrize("method", [Grokfast(), GrokfastMA(window=1), OrthogonalGradient()])
-def test_a_frozen_weight_is_left_alone(method):
-    free, frozen = torch.ones(1, 2, 3, requires_grad=True), torch.ones(1, 2, 3)
-    free.grad = torch.arange(6.0).reshape(1, 2, 3)
-    method.gradients({"frozen": frozen, "free": free})
-    assert frozen.grad is None and not torch.equal(free.grad, torch.arange(6.0).reshape(1, 2, 3))
 
 
 # --- bugs that were found on the way ---

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
-from ..errors import GrokError, check_number, same_length
+from ..errors import GrokError, check_whole, checked, same_length, shown
+from ..files import check_room
 from ..methods.registry import noise_floor
 from ..training.config import RunConfig
 from ..training.history import check_history, fit_step
@@ -24,13 +25,13 @@ from .survival import (
     concordance, fit_hazard, forecaster, held_out_survival, median_time, survival, survival_edges)
 
 # %% ../../nbs/analysis/05_forecast.ipynb #9f6339a4
+@checked(share="(0, 1]")
 def cut_step(
     history:pd.DataFrame, # of a run
     config:RunConfig, # of the run
     share:float=.2, # of the budget, at the latest
 ) -> float: # step
     "Where a forecast is made."
-    check_number("share", share, "(0, 1]")
     fit = fit_step(history, hold=0)
     return min(share*config.steps, math.inf if math.isnan(fit) else fit)
 
@@ -44,45 +45,52 @@ def _value_and_slope(x:np.ndarray, y:np.ndarray) -> tuple: # of a curve over log
     return y[-1], off @ y[late]/(off @ off) if np.ptp(x[late]) > 0 else 0.
 
 # %% ../../nbs/analysis/05_forecast.ipynb #bf2a5f8a
+@checked(share="(0, 1]")
 def at_cut(
     history:pd.DataFrame, # of a run
-    config:RunConfig, # of the run
-    measures:list, # columns
+    config:RunConfig, # of the run, which has the fields of `CONFIGURATION`
+    measures:list[str], # columns
     share:float=.2, # of the budget, at which the cut is at the latest
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
     check_history(history, "train/acc", "test/acc", *measures)
     cut = cut_step(history, config, share)
-    steps = history["step"].to_numpy(float)
+    steps, test = same_length(step=history["step"], test=history["test/acc"])
     past = steps <= max(cut, steps[0])
-    if history["test/acc"].to_numpy()[past][-1] > .5: return None
+    if test[past][-1] > .5: return None
+    if lacking := [k for k in CONFIGURATION[:3] if not hasattr(config, k)]:
+        raise GrokError(f"this config has no {', '.join(lacking)}: a forecast is for runs on tables of pairs")
     sigma = noise_floor(config.method, config.method_args)
     out = dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=sigma,
                cut=math.log(cut+1))
     for m in measures:
-        values = history[m].to_numpy(float)
+        values, = same_length(**{m: history[m]})
         known = past & np.isfinite(values)
         if not known.any(): raise GrokError(f"{m!r} has no value up to step {cut:.0f}: read it more often")
         out[m], out[f"{m} slope"] = _value_and_slope(np.log(steps[known]+1), values[known])
     return out
 
 # %% ../../nbs/analysis/05_forecast.ipynb #d14cb0e0
+@checked(level="(0, 1]")
 def groks_in_budget(
     history:pd.DataFrame, # of a run
     config:RunConfig, # of the run
     level:float=.95, # of test accuracy
 ) -> bool:
     "Whether test accuracy reaches the level within the run."
-    return bool((history["test/acc"] >= level).any())
+    check_history(history, "test/acc", rows=0)
+    return bool((same_length(test=history["test/acc"])[0] >= level).any())
 
 # %% ../../nbs/analysis/05_forecast.ipynb #65ceb365
+@checked(share="(0, 1]")
 def forecast_data(
-    histories:list, # of DataFrames, a run each
-    configs:list, # of `RunConfig`, in the same order
-    measures:list, # columns
+    histories:list[pd.DataFrame], # a run each
+    configs:list[RunConfig], # in the same order
+    measures:list[str], # columns
     share:float=.2, # of the budget, at which the cut is at the latest
 ) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: a configuration whatever the seed, (n,) runs left)
     "The forecasting problem of a set of runs; those with no question left at the cut are left out."
+    if len(histories) != len(configs): raise GrokError(f"{len(histories)} histories and {len(configs)} configs: one each")
     rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i)
             for i, (h, c) in enumerate(zip(histories, configs))]
     rows = [row for row in rows if row[0] is not None]
@@ -90,13 +98,29 @@ def forecast_data(
     return pd.DataFrame([row[0] for row in rows]), *(np.array([row[k] for row in rows]) for k in (1, 2, 3))
 
 # %% ../../nbs/analysis/05_forecast.ipynb #312cbcb7
+def _runs(y, groups, **scores) -> tuple: # (y as bool, which configuration each is of, scores), of runs of either end
+    y, *scores = same_length(y=y, **scores)
+    try: group = np.unique(np.asarray(groups), return_inverse=True)[1]
+    except (TypeError, ValueError, RuntimeError): group = np.empty(0)
+    if group.shape != y.shape or not np.isin(y, (0, 1)).all():
+        raise GrokError(f"y = {shown(y)}, groups = {shown(groups)}; whether each run groks, and a configuration each")
+    if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is nothing to learn or to tell apart")
+    return y.astype(bool), group, *scores
+
+@checked(folds=(2, 1000))
 def held_out(
     X:pd.DataFrame, # (n, d) numbers at the cut
     y, # (n,) bool, the run groks
     groups, # (n,) configurations: held out whole
-    folds:int=10, # as many models are fitted
+    folds:int=10, # as many models are fitted, 2 to 1000; no more than there are configurations
 ) -> np.ndarray: # (n,) probability from a model that saw nothing of the configuration
     "Logistic regression, cross-validated over configurations."
+    y, group = _runs(y, groups)
+    try: numbers = X.to_numpy(float)
+    except (TypeError, ValueError): numbers = np.empty((0, 0))
+    if len(numbers) != len(y) or not numbers.size or not np.isfinite(numbers).all():
+        raise GrokError(f"X is {X.shape}; a finite number is needed of each of {len(y)} runs in one column or more")
+    check_whole("folds", folds, 2, int(group.max()) + 1)
     out = np.zeros(len(y))
     for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, groups):
         if y[train].all() or not y[train].any():
@@ -106,9 +130,9 @@ def held_out(
 
 # %% ../../nbs/analysis/05_forecast.ipynb #4f6553a0
 def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of the runs themselves, then of resamples
-    y, scores = np.asarray(y, bool), np.asarray(scores, float)
-    _, group = np.unique(groups, return_inverse=True)
+    y, group, scores = _runs(y, groups, scores=scores)
     n = group.max() + 1
+    check_room(f"{draws} draws of {len(y)} runs", 8*draws*(2*len(y) + n) + 16*int(y.sum())*int((~y).sum()))
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1/n), draws)
     count = np.r_[np.ones((1, n), int), drawn][:, group]
     above = (scores[y][:, None] > scores[~y]) + .5*(scores[y][:, None] == scores[~y])
@@ -116,46 +140,49 @@ def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of t
         return ((count[:, y] @ above)*count[:, ~y]).sum(1)/(count[:, y].sum(1)*count[:, ~y].sum(1))
 
 # %% ../../nbs/analysis/05_forecast.ipynb #437cc65b
+@checked(draws=(1, 10**6), level="(0, 1)")
 def auc_interval(
     y, # (n,) bool, the run groks
     scores, # (n,) higher: more likely to
     groups, # (n,) configurations, resampled whole
-    draws:int=2000, # bootstrap samples
-    level:float=.95, # of the interval
+    draws:int=2000, # bootstrap samples, 1 to 10**6
+    level:float=.95, # of the interval, in (0, 1)
 ) -> tuple: # (AUC, low, high)
     "ROC AUC with a bootstrap over configurations."
     own, *drawn = _auc_draws(y, scores, groups, draws)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
 # %% ../../nbs/analysis/05_forecast.ipynb #b4387113
+@checked(draws=(1, 10**6), level="(0, 1)")
 def auc_gain(
     y, # (n,) bool, the run groks
     scores, base, # (n,) each, higher: more likely to
     groups, # (n,) configurations, resampled whole
-    draws:int=2000, # bootstrap samples
-    level:float=.95, # of the interval
+    draws:int=2000, # bootstrap samples, 1 to 10**6
+    level:float=.95, # of the interval, in (0, 1)
 ) -> tuple: # (gain, low, high)
     "AUC of `scores` less that of `base`, resampled together."
     own, *drawn = _auc_draws(y, scores, groups, draws) - _auc_draws(y, base, groups, draws)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
 # %% ../../nbs/analysis/05_forecast.ipynb #2a9be746
+@checked(false_alarms="[0, 1)")
 def caught_early(
     y, # (n,) bool, the run groks
     scores, # (n,) higher: more likely to
     lead, # (n,) steps from the forecast to the grok; nan where there is none
-    false_alarms:float=.05, # share of the runs that never grok which may be called
+    false_alarms:float=.05, # share of the runs that never grok which may be called, in [0, 1)
 ) -> tuple: # (share of grokking runs called, their median lead in steps, share of the others called)
     "What a threshold gives that calls at most so many of the runs that never grok."
     y, scores, lead = same_length(y=y, scores=scores, lead=lead)
-    y = y.astype(bool)
-    if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is no threshold to choose")
+    y, _ = _runs(y, np.arange(len(y)))
     others = np.sort(scores[~y])[::-1]
     called = scores > others[int(false_alarms*len(others))]
     steps = float(np.median(lead[called & y])) if (called & y).any() else math.nan
     return float(called[y].mean()), steps, float(called[~y].mean())
 
 # %% ../../nbs/analysis/05_forecast.ipynb #37151927
+@checked(squared_norm="(0, inf)", target="(0, inf)", lr="[0, inf)", weight_decay="[0, inf)")
 def norm_delay(
     squared_norm:float, # when the training set is fitted
     target:float, # squared norm at which runs of this task grok
@@ -163,22 +190,21 @@ def norm_delay(
     weight_decay:float, # decoupled, as AdamW has it
 ) -> float: # steps, inf if the weights do not decay
     "Steps that weight decay alone needs from one squared norm to another (first passage)."
-    check_number("squared_norm", squared_norm, "(0, inf)")
-    check_number("target", target, "(0, inf)")
-    check_number("lr", lr)
-    check_number("weight_decay", weight_decay)
     rate = 2*lr*weight_decay
-    return max(0., math.log(squared_norm/target))/rate if rate > 0 else math.inf
+    if not rate > 0: return math.inf
+    return math.log(squared_norm/target)/rate if squared_norm > target else 0.
 
 # %% ../../nbs/analysis/05_forecast.ipynb #1ec7a6b2
+@checked(window=(1, 10**4), rank=(1, 10**4))
 def dmd_residual(
     values, # (n,) a curve on evenly spaced steps
-    window:int=10, # rows of the Hankel matrix
-    rank:int=2, # modes kept
+    window:int=10, # rows of the Hankel matrix, 1 to 10,000
+    rank:int=2, # modes kept, 1 to 10,000
 ) -> float: # 0: the curve goes on as a few exponentials do; nan: fewer than two windows, or gaps
     "Relative residual of a Hankel dynamic-mode decomposition (after arXiv 2605.08237)."
     y, = same_length(values=values)
-    if len(y) < 2*window or not np.isfinite(y).all(): return math.nan
+    if y.ndim != 1 or len(y) < 2*window or not np.abs(y).max() < 1e150: return math.nan # squares have to be numbers
+    check_room(f"a curve of {len(y)} rows in windows of {window}", 32*window*len(y))
     H = np.lib.stride_tricks.sliding_window_view(y-y.mean(), window).T
     a, b = H[:, :-1], H[:, 1:]
     U, s, Vt = np.linalg.svd(a, full_matrices=False)
@@ -256,15 +282,36 @@ def forecasts(
                          for name, columns in sets.items()])
 
 # %% ../../nbs/analysis/05_forecast.ipynb #cc8bfa17
+_ALIKE = ("task", "model", "optimizer", "schedule", "loss", "split", "dtype", "d_model", "n_heads", "d_mlp", "init_scale",
+          "lr", "betas", "batch_size", "steps") # what of a config the numbers do not say
+
+def _is_number(o) -> bool: return isinstance(o, (int, float)) and not isinstance(o, bool)
+
+def _outside(name:str, value, seen:list) -> str: # what to say of a value that is not like those seen; "" if it is
+    if _is_number(value) and all(map(_is_number, seen)):
+        low, high = min(seen), max(seen)
+        slack = .05*(high - low)
+        return "" if low - slack <= value <= high + slack else f"{name} = {value:.4g} ({low:.4g} to {high:.4g})"
+    return "" if value in seen else f"{name} = {shown(value)} ({', '.join(sorted({shown(o) for o in seen}))})"
+
+# %% ../../nbs/analysis/05_forecast.ipynb #fore0002
+@checked()
 def will_it_grok(
-    history:pd.DataFrame, # of a run of a table task, up to now at least to its fit, with "norm/l2", "train/loss"
+    history:pd.DataFrame, # of a run like those learned from, up to now at least to its fit, with "norm/l2", "train/loss"
     config:RunConfig, # of the run
 ) -> tuple: # (probability that test accuracy reaches 95 % within the budget, step by which half of such runs do)
-    "A forecast at the fit, from the runs of `results('prediction')`; (nan, nan): half of the test set is known."
+    """A forecast at the fit, from the runs of `results('prediction')`; (nan, nan): half of the test set is known.
+
+    A run that is unlike all of these, by a number at the cut or by its config, is refused, and what is unlike is named.
+    """
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
-    X, y, _, _, left = forecast_problem(results("prediction"), PLAIN)
+    table = results("prediction")
+    X, y, _, _, left = forecast_problem(table, PLAIN)
     columns = list(CONFIGURATION) + _with_slopes(PLAIN)
+    own = {k: [getattr(c, k, None) for c in (config, *table.configs.values())] for k in _ALIKE}
+    odd = [_outside(k, v[0], v[1:]) for k, v in own.items()] + [_outside(k, now[k], X[k].tolist()) for k in columns]
+    if odd := ", ".join(filter(None, odd)): raise GrokError(f"no forecast: outside the runs that it is learned from, {odd}")
     X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
     when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]
     return float(forecaster().fit(X, y).predict_proba(known)[0, 1]), float(math.exp(now["cut"])-1 + when)

@@ -14,7 +14,7 @@ import pandas as pd
 import ruptures
 from scipy import optimize, special, stats
 
-from ..errors import GrokError, check_number, same_length
+from ..errors import GrokError, check_names, checked, same_length
 from ..training.history import check_history, first_held
 from .judge import median_interval
 
@@ -98,6 +98,7 @@ def _scored_fit(x:np.ndarray, y:np.ndarray, penalty:float) -> tuple: # (paramete
     return fitted, gain/(penalty*max(variance, 1e-8)*(1+rho)/(1-rho)), variance
 
 # %% ../../nbs/analysis/01_transitions.ipynb #f225033a
+@checked(penalty="(0, inf)")
 def transition(
     steps, # (n,) increasing
     values, # (n,) a curve; rows that are not finite are left out
@@ -106,15 +107,15 @@ def transition(
     penalty:float=PENALTY, # > 0, higher: fewer curves turn
 ) -> Transition:
     "Whether a curve turns, when and how sharply; fewer than 12 rows, a constant, or a midpoint at an end are no turn."
-    check_number("after", after)
-    check_number("penalty", penalty, "(0, inf)")
     steps, values = check_curve(steps, values)
     keep = steps >= max(after, 1e-9 if log else 0)
     x, values = np.log(steps[keep]) if log else steps[keep], values[keep]
     rows = _even_rows(x, 200)
     x, y = x[rows], values[rows]
     if len(y) < 12 or np.ptp(y) <= 1e-12*max(1., np.abs(y).max()): return NO_TURN
-    y, scale = (y-y.mean())/y.std(), y.std()
+    size = np.abs(y).max() if np.abs(y).max() > 1e150 else 1. # squares of such values leave the range of numbers
+    y = y/size
+    y, scale = (y-y.mean())/y.std(), size*y.std()
     fitted, score, variance = _scored_fit(x, y, penalty)
     if score <= 1 or fitted is None: return NO_TURN._replace(score=score)
     low, slope, change, middle, width = fitted
@@ -133,9 +134,10 @@ def _likeness(a:np.ndarray, b:np.ndarray, k:int) -> float: # |correlation| of b 
     return abs(x @ y)/size if size else 0.
 
 # %% ../../nbs/analysis/01_transitions.ipynb #5398ae69
+@checked(most=(0, 10**4))
 def cross_lag(
     a, b, # (n,) two curves at the same rows
-    most:int=20, # rows of shift tried, either way
+    most:int=20, # rows of shift tried, either way, 0 to 10,000
 ) -> int: # b is most like a shifted by so many rows; positive: a leads
     "Shift at which the changes of two curves correlate best, in size."
     a, b = map(np.diff, same_length(a=a, b=b))
@@ -143,6 +145,9 @@ def cross_lag(
     return max(shifts, key=lambda k: (_likeness(a, b, k), -abs(k)))
 
 # %% ../../nbs/analysis/01_transitions.ipynb #0819e118
+def _numbers(table:pd.DataFrame, *columns:str) -> pd.DataFrame: # the columns, as floats
+    return pd.DataFrame(dict(zip(columns, same_length(**{k: table[k] for k in columns}))))
+
 def _lag_row(history:pd.DataFrame, measure:str, against:str, fit:float, other:Transition) -> dict:
     part = history[["step", measure, against]].dropna()
     part = part[part["step"] >= fit]
@@ -154,9 +159,10 @@ def _lag_row(history:pd.DataFrame, measure:str, against:str, fit:float, other:Tr
                 shift=cross_lag(a, b) if varies else math.nan)
 
 # %% ../../nbs/analysis/01_transitions.ipynb #61951888
+@checked(fitted="[0, 1]")
 def lags(
-    histories:list, # of DataFrames, a run each
-    measures:list, # columns
+    histories:list[pd.DataFrame], # a run each
+    measures:list[str], # columns
     against:str="test/acc", # what they are compared with
     fitted:float=.99, # read the curves from the step on at which train accuracy reaches this; 0: from the beginning
 ) -> pd.DataFrame: # a row a run and measure: midpoint, ratio, rank_correlation, shift
@@ -164,6 +170,7 @@ def lags(
     rows = []
     for i, h in enumerate(histories):
         check_history(h, "train/acc", against, *measures)
+        h = _numbers(h, "step", "train/acc", against, *measures)
         fit = first_held(h["step"], h["train/acc"], fitted, 0) if fitted else 0.
         if math.isnan(fit): continue
         other = transition(h["step"], h[against], after=fit)
@@ -175,12 +182,15 @@ def lags(
 def _when(low:float, high:float) -> str: # where an interval of ratios lies
     return "no interval" if math.isnan(low) else "before" if high < 1 else "after" if low > 1 else "with"
 
+@checked()
 def lag_table(
     table:pd.DataFrame, # of `lags`
 ) -> pd.DataFrame: # a row a measure, sorted by when it turns
     "Over runs: how many turn, the median ratio of times with its interval, the median rank correlation and shift."
+    check_names("column", ["measure", "midpoint", "ratio", "rank_correlation", "shift"], table)
     rows = []
-    for m, part in table.groupby("measure", sort=False):
+    numbers = _numbers(table, "midpoint", "ratio", "rank_correlation", "shift")
+    for m, part in numbers.groupby(table["measure"].astype(str).to_numpy(), sort=False):
         ratio, low, high = median_interval(part["ratio"])
         rows.append(dict(measure=m, turns=int(part["midpoint"].notna().sum()), runs=len(part), ratio=ratio, low=low,
                          high=high, turns_when=_when(low, high), rank_correlation=part["rank_correlation"].median(),

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from ..errors import GrokError, checked, shown
 from ..training.history import first_held
 from .transitions import transition
 
 # %% ../../nbs/analysis/06_watcher.ipynb #2da29745
+def _check_function(name:str, f):
+    if not callable(f): raise GrokError(f"{name} = {shown(f)}; it must be a function.")
+
 class Watcher:
     "Says once that a run has fitted, has begun to turn, and has grokked; a callback for `fit`, or fed row by row."
+    @checked(level="(0, 1]", hold="[0, inf)", say=_check_function, forecast=_check_function)
     def __init__(self,
         level:float=.95, # of test accuracy
         hold:float=500, # steps for which a level must be kept
@@ -57,4 +62,6 @@ def __call__(self:Watcher, training): # a `Training`, with the rows of the first
     r, before = training.rows[0][-1], "fitted" in self.said
     self.row(r["step"], r["train/acc"], r["test/acc"])
     if self.forecast and "fitted" in self.said and not before:
-        self._once("forecast", self.forecast(pd.DataFrame(training.rows[0])))
+        try: text = self.forecast(pd.DataFrame(training.rows[0]))
+        except GrokError as e: text = str(e) # a forecast that cannot be made is no reason to stop training
+        self._once("forecast", text)

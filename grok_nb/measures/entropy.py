@@ -15,34 +15,43 @@ from fastcore.basics import patch
 from scipy import stats
 from torch import Tensor
 
-from ..errors import GrokError, check_name, check_number, check_whole
+from ..errors import GrokError, check_name, check_number, check_whole, checked, foreign, shown
+from ..files import check_room
 
 # %% ../../nbs/measures/01_entropy.ipynb #b803f734
 def _slow_gram(Z:Tensor) -> Tensor: # (n, n) cosines between rows
-    Z = Z.double()/Z.double().norm(dim=1, keepdim=True)
+    real = isinstance(Z, Tensor) and Z.dim() == 2 and Z.numel() and not Z.is_complex()
+    norm = Z.double().norm(dim=1, keepdim=True) if real else torch.zeros(1)
+    if not ((norm > 0) & norm.isfinite()).all(): raise GrokError("the formula takes real rows (n, d), none of them zero")
+    Z = Z.double()/norm
     return Z @ Z.T
 
 def _slow_gram_entropy(R:Tensor, alpha:float) -> Tensor:
+    if check_number("alpha", alpha, "(0, 50]") != 1 and abs(alpha-1) < 1e-6:
+        raise GrokError(f"alpha = {alpha!r}: so near to 1 the formula divides rounding by almost nothing")
     lam = torch.linalg.eigvalsh(R/len(R))
     lam = lam[lam > (len(R)*torch.finfo(lam.dtype).eps*lam.max() if alpha < 1 else 0)]
     return -(lam*lam.log()).sum() if alpha == 1 else lam.pow(alpha).sum().log()/(1-alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #8f474d97
+@checked()
 def slow_entropy(
     Z:Tensor, # (n, d) features, one row a sample
-    alpha:float=1., # > 0, order
+    alpha:float=1., # > 0, order; at most 50, and 1 or 1e-6 away from it
 ) -> Tensor: # (), in nats
     "Matrix entropy as the formula reads: the n x n Gram matrix and its spectrum."
     return _slow_gram_entropy(_slow_gram(Z), alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #50ae43f6
+@checked()
 def slow_mutual_information(
     Z1:Tensor, # (n, d1) features, one row a sample
     Z2:Tensor, # (n, d2) features of the same samples
-    alpha:float=1., # > 0, order
+    alpha:float=1., # > 0, order; at most 50, and 1 or 1e-6 away from it
 ) -> Tensor: # (), in nats
     "Matrix mutual information as the formula reads."
     R1, R2 = _slow_gram(Z1), _slow_gram(Z2)
+    if len(R1) != len(R2): raise GrokError(f"Z1 has {len(R1)} rows and Z2 {len(R2)}: both need the same samples")
     return slow_entropy(Z1, alpha) + slow_entropy(Z2, alpha) - _slow_gram_entropy(R1*R2, alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #ad6c5da5
@@ -55,6 +64,7 @@ def _refuse_shape(Z, name:str): # what is no matrix of real numbers
         raise GrokError(f"{name}: {Z.dtype} has no place here; take the real and the imaginary parts as features")
 
 # %% ../../nbs/measures/01_entropy.ipynb #8766936c
+@checked()
 def check_features_matrix(
     Z:Tensor, # what should be features
     name:str="features", # what to call them in an error
@@ -73,6 +83,13 @@ def check_features_matrix(
     Z = Z/scale # the squares of such numbers leave double precision's range
     return Z/Z.norm(dim=1, keepdim=True)
 
+# %% ../../nbs/measures/01_entropy.ipynb #ent00002
+def _order_entropy(lam:Tensor, alpha:float) -> Tensor: # of positive eigenvalues with sum 1
+    if alpha == 1: return -(lam*lam.log()).sum()
+    if abs(alpha-1) < .5: return -torch.log1p((lam*torch.expm1((alpha-1)*lam.log())).sum())/(alpha-1)
+    alpha = min(alpha, 1e300) # where the largest eigenvalue is all that counts
+    return torch.logsumexp(alpha*lam.log(), 0)/(1-alpha)
+
 # %% ../../nbs/measures/01_entropy.ipynb #97df74b2
 def spectrum_entropy(
     lam:Tensor, # (m,) eigenvalues, sum 1; zeros may be left out
@@ -80,11 +97,14 @@ def spectrum_entropy(
     n:int, # size of the matrix that they come from
 ) -> Tensor: # (), in nats
     "Entropy of a spectrum, rounding below zero removed."
-    rounding = n*torch.finfo(lam.dtype).eps*lam.detach().max()
-    if lam.min() < -rounding:
+    check_number("alpha", alpha, "(0, inf)")
+    floats = isinstance(lam, Tensor) and lam.is_floating_point() and lam.dim() == 1
+    if not (floats and len(lam) and lam.isfinite().all()):
+        raise GrokError(f"eigenvalues {shown(lam)}: a tensor of numbers of shape (m,) is needed")
+    rounding = check_whole("n", n, 1)*torch.finfo(lam.dtype).eps*lam.detach().max()
+    if lam.min() < -rounding or not lam.max() > 0:
         raise GrokError(f"an eigenvalue of {lam.min().item():.3g} is negative beyond rounding: this is no Gram matrix")
-    lam = lam[lam > (rounding if alpha < 1 else 0)]
-    return -(lam*lam.log()).sum() if alpha == 1 else lam.pow(alpha).sum().log()/(1-alpha)
+    return _order_entropy(lam[lam > (rounding if alpha < 1 else 0)], alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #b32fb2df
 def _smaller_gram(Z:Tensor, block:int=128) -> Tensor: # Z.T @ Z or Z @ Z.T; without gradients one triangle is computed
@@ -104,26 +124,31 @@ def _unit_entropy(Z:Tensor, alpha:float) -> Tensor: # of rows of length one
 # %% ../../nbs/measures/01_entropy.ipynb #6c97b013
 def matrix_entropy(
     Z:Tensor, # (n, d) features, one row a sample
-    alpha:float=1., # > 0, order
+    alpha:float=1., # > 0, order; any, as exact as its eigenvalues
 ) -> Tensor: # () float64, in nats, 0 to log n
     "Matrix entropy of features (Giraldo et al. 2014), exact, at the cost of the smaller of n and d."
     check_number("alpha", alpha, "(0, inf)")
     return _unit_entropy(check_features_matrix(Z), alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #c83d3974
+def _check_gram(R) -> Tensor: # (n, n) float64
+    if not isinstance(R, Tensor) or R.dim() != 2 or R.shape[0] != R.shape[1] or not len(R) or R.is_complex():
+        raise GrokError(f"a square Gram matrix is needed, not {tuple(getattr(R, 'shape', ()))} of {getattr(R, 'dtype', type(R))}")
+    R = R.double()
+    if not R.isfinite().all(): raise GrokError("the Gram matrix holds NaN or infinity")
+    if (R.diagonal()-1).abs().max() > 1e-5 or (R-R.T).abs().max() > 1e-5:
+        raise GrokError("the Gram matrix must be symmetric with ones on the diagonal; "
+                        "scale the rows of the features to length 1")
+    return R
+
+@checked()
 def gram_entropy(
     R:Tensor, # (n, n) positive semi-definite, ones on the diagonal
     alpha:float=1., # > 0, order
 ) -> Tensor: # () float64, in nats
     "Matrix entropy of a Gram matrix."
     check_number("alpha", alpha, "(0, inf)")
-    if not isinstance(R, Tensor) or R.dim() != 2 or R.shape[0] != R.shape[1] or not len(R):
-        raise GrokError(f"a square Gram matrix is needed, not {tuple(getattr(R, 'shape', ()))}")
-    R = R.double()
-    if not R.isfinite().all(): raise GrokError("the Gram matrix holds NaN or infinity")
-    if (R.diagonal()-1).abs().max() > 1e-5 or (R-R.T).abs().max() > 1e-5:
-        raise GrokError("the Gram matrix must be symmetric with ones on the diagonal; "
-                        "scale the rows of the features to length 1")
+    R = _check_gram(R)
     if alpha == 2: return -R.square().sum().log() + 2*math.log(len(R))
     return spectrum_entropy(torch.linalg.eigvalsh(R/len(R)), alpha, len(R))
 
@@ -176,6 +201,12 @@ def _stored_joint(Z1:Tensor, Z2:Tensor, size:int=512) -> Tensor: # (n, n) J
     return J
 
 # %% ../../nbs/measures/01_entropy.ipynb #8c509f7a
+def _check_pair(Z1, Z2): # two matrices of the same samples, in the same precision
+    for name, Z in (("Z1", Z1), ("Z2", Z2)): _refuse_shape(Z, name)
+    if len(Z1) != len(Z2) or Z1.dtype != Z2.dtype or not Z1.is_floating_point():
+        raise GrokError(f"Z1 is {tuple(Z1.shape)} of {Z1.dtype} and Z2 {tuple(Z2.shape)} of {Z2.dtype}: both need the "
+                        "same samples and precision, as `check_features_matrix` makes them")
+
 def joint_product(
     Z1:Tensor, # (n, d1) rows of length 1
     Z2:Tensor, # (n, d2) rows of length 1
@@ -185,8 +216,10 @@ def joint_product(
     way:str=None, # "stored", "blocks" or "factored"; the cheapest if not given
 ) -> tuple: # (function (k, n) -> (k, n), tr J^2)
     "Multiplication by the joint matrix J = (R1 o R2)/n, in the way that costs least."
-    n = len(Z1)
-    way = way or _product_way(n, Z1.shape[1], Z2.shape[1], k, uses, memory)
+    _check_pair(Z1, Z2)
+    n, k, uses = len(Z1), check_whole("k", k, 1), check_whole("uses", uses, 1)
+    cheapest = _product_way(n, Z1.shape[1], Z2.shape[1], k, uses, check_number("memory", memory, "[0, inf]"))
+    way = cheapest if way is None else check_name("way", way, ("stored", "blocks", "factored"))
     if way == "stored":
         J = _stored_joint(Z1, Z2)
         return lambda V: V @ J, J.flatten().dot(J.flatten()).item()
@@ -210,21 +243,27 @@ def _without_quadratic(nodes:Tensor, weights:Tensor, f, n:int, squares:float) ->
     return n*(weights*(f(nodes) - powers @ c)).sum(1) + c @ c.new_tensor([n, 1, squares])
 
 # %% ../../nbs/measures/01_entropy.ipynb #995ece51
+def _check_function(name:str, f):
+    if not callable(f): raise GrokError(f"{name} = {shown(f)}; it must be a function of a tensor.")
+
+@checked(product=_check_function, f=_check_function, squares="[0, 1]", steps=(1, 10**4))
 def lanczos_quadrature(
     product, # (k, n) -> (k, n), by a symmetric positive semi-definite matrix J of trace 1
     f, # function of eigenvalues (a tensor), 0 at 0
     V:Tensor, # (k, n) probe vectors of signs
-    squares:float, # tr J^2
+    squares:float, # tr J^2, 0 to 1
     steps:int, # of Lanczos at most; fewer once they no longer matter beside the spread over probe vectors
 ) -> Tensor: # (k,) one estimate of tr f(J) a probe vector
     "Stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017), fully reorthogonalised, with a quadratic control variate."
+    _refuse_shape(V, "V")
     k, n = V.shape
+    check_room(f"{k} probe vectors of {n} samples", 8*k*n*(min(steps, n) + 5))
     Q = V.new_zeros(k, min(steps, n), n)
     diagonal, off, before = V.new_zeros(k, Q.shape[1]), V.new_zeros(k, Q.shape[1]), None
     q = V/n**.5
     for j in range(Q.shape[1]):
         Q[:, j] = q
-        w, known = product(q), Q[:, :j+1]
+        with foreign("product"): w, known = product(q) + 0*q, Q[:, :j+1]
         diagonal[:, j] = (w*q).sum(1)
         for _ in range(2): w = w - torch.bmm(torch.bmm(known, w[..., None]).mT, known)[:, 0]
         off[:, j] = w.norm(dim=1)
@@ -232,20 +271,24 @@ def lanczos_quadrature(
         off[~alive, j] = 0
         q = torch.where(alive[:, None], w/off[:, j, None].clamp(min=1e-300), 0)
         if j % 5 < 4 and alive.any() and j+1 < Q.shape[1]: continue
-        values = _without_quadratic(*_nodes_and_weights(diagonal[:, :j+1], off[:, :j]), f, n, squares)
+        nodes, weights = _nodes_and_weights(diagonal[:, :j+1], off[:, :j])
+        with foreign("f"): values = _without_quadratic(nodes, weights, f, n, squares)
         if not alive.any() or before is not None and (values-before).abs().max() < .1*values.std()/k**.5: break
         before = values
     return values
 
 # %% ../../nbs/measures/01_entropy.ipynb #4c1068fb
-def _trace_function(alpha:float, rounding:float): # f of tr f(J)
+def _trace_function(alpha:float, rounding:float): # f of tr f(J); near 1 of (J - J^alpha)/(alpha - 1)
     if alpha == 1: return torch.special.entr
-    return lambda x: torch.where(x > rounding, x, 0).pow(alpha)
+    if abs(alpha-1) >= .5: return lambda x: torch.where(x > rounding, x, 0).pow(alpha)
+    def near(x): return x*torch.expm1((alpha-1)*x.clamp(min=1e-300).log())/(1-alpha)
+    return lambda x: near(torch.where(x > rounding, x, 0))
 
 def _from_traces(traces:Tensor, alpha:float) -> tuple: # entropy, and each probe's first-order share of its deviation
-    mean = traces.mean()
-    if alpha == 1: return mean, traces-mean
-    return mean.log()/(1-alpha), (traces-mean)/mean/(1-alpha)
+    mean, off = traces.mean(), traces-traces.mean()
+    if alpha == 1: return mean, off
+    if abs(alpha-1) < .5: return torch.log1p((1-alpha)*mean)/(1-alpha), off/(1 + (1-alpha)*mean)
+    return mean.log()/(1-alpha), off/mean/(1-alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #d8af9928
 def _joint_estimates(Z1:Tensor, Z2:Tensor, alpha:float, probes:int, steps:int, seed:int) -> Tensor: # (probes,) of tr f
@@ -257,53 +300,69 @@ def _joint_estimates(Z1:Tensor, Z2:Tensor, alpha:float, probes:int, steps:int, s
 # %% ../../nbs/measures/01_entropy.ipynb #6e637ecb
 class Estimate(NamedTuple):
     "A number and its standard error, which is 0 where the number is exact."
-    value:Tensor # ()
-    se:Tensor # ()
-    deviations:Tensor = None # (probes,) what each probe vector adds to the error; None: exact
+    value:Tensor # (), in the range of what is estimated, up to a few standard errors
+    se:Tensor # (), >= 0
+    deviations:Tensor = None # (probes,), two or more: what each probe vector adds to the error; None: exact
 
     def interval(self,
         level:float=.95, # of confidence, in (0, 1)
     ) -> tuple: # (low, high)
         "Confidence interval, from Student's t for as many probe vectors."
+        check_number("level", level, "(0, 1)")
         if self.deviations is None: return self.value.item(), self.value.item()
         half = self.se.item()*float(stats.t.ppf((1+level)/2, len(self.deviations)-1))
         return self.value.item()-half, self.value.item()+half
 
 # %% ../../nbs/measures/01_entropy.ipynb #35a96495
 def estimate(
-    value:Tensor, # ()
-    deviations:Tensor=None, # (probes,) what each probe vector adds to the error; None: exact
+    value:Tensor, # (), not finite where what is measured is not
+    deviations:Tensor=None, # (probes,), two or more: what each probe vector adds to the error; None: exact
 ) -> Estimate:
     "An estimate from each probe's share of the deviation; without them, an exact value."
+    if not (isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex()):
+        raise GrokError(f"value = {shown(value)}; it must be a tensor with one real number.")
     if deviations is None: return Estimate(value, value.new_zeros(()))
+    if not (isinstance(deviations, Tensor) and deviations.dim() == 1 and len(deviations) > 1):
+        raise GrokError(f"deviations = {shown(deviations)}; they must be a tensor of two or more numbers.")
     n = len(deviations)
     return Estimate(value, deviations.square().sum().div(n*(n-1)).sqrt(), deviations)
 
 # %% ../../nbs/measures/01_entropy.ipynb #dff9d3ad
 @patch
 def minus(self:Estimate,
-    other:Estimate, # from the same probe vectors, that is the same `seed`
+    other:Estimate, # from the same probe vectors, that is the same `seed` and number of them
 ) -> Estimate:
     "The difference; what the same probe vectors did to both cancels."
+    if not isinstance(other, Estimate): raise GrokError(f"other = {shown(other)}; it must be an Estimate.")
     parts = [d for d in (self.deviations, None if other.deviations is None else -other.deviations) if d is not None]
+    if len({len(d) for d in parts}) > 1: raise GrokError("estimates from as many probe vectors can be subtracted")
     return estimate(self.value-other.value, sum(parts) if parts else None)
 
 # %% ../../nbs/measures/01_entropy.ipynb #6c879392
+_ESTIMATED = 32 # the highest order that an estimate takes: above it a few probe vectors say nothing of the trace
+
+def _exact_joint(Z1:Tensor, Z2:Tensor, labels, alpha:float) -> Tensor:
+    n, d = len(Z1), Z1.shape[1]*Z2.shape[1]
+    if labels is not None: return _joint_labels(Z1, labels, alpha)
+    check_room(f"the joint entropy of {n} samples", 16*n*d if d < n else 24*n*n)
+    if d < n: return _joint_products(Z1, Z2, alpha)
+    return _joint_squares(Z1, Z2) if alpha == 2 else _joint_gram(Z1, Z2, alpha)
+
 def _joint_entropy(
     Z1:Tensor, Z2:Tensor, labels, alpha:float, way:str, probes:int, steps:int, seed:int
 ) -> tuple: # (H, deviations or None)
     n, d = len(Z1), Z1.shape[1]*Z2.shape[1]
-    if way == "auto" and labels is None and alpha != 2 and n > 1500 and d >= n/2: way = "estimate"
-    if way == "estimate":
-        return _from_traces(_joint_estimates(Z1.detach(), Z2.detach(), alpha, probes, steps, seed), alpha)
-    if labels is not None: return _joint_labels(Z1, labels, alpha), None
-    if d < n: return _joint_products(Z1, Z2, alpha), None
-    return (_joint_squares(Z1, Z2) if alpha == 2 else _joint_gram(Z1, Z2, alpha)), None
+    dear = labels is None and alpha != 2 and alpha <= _ESTIMATED and n > 1500 and d >= n/2
+    if way == "exact" or (way == "auto" and not dear): return _exact_joint(Z1, Z2, labels, alpha), None
+    check_number("alpha of an estimate", alpha, f"(0, {_ESTIMATED}]")
+    return _from_traces(_joint_estimates(Z1.detach(), Z2.detach(), alpha, probes, steps, seed), alpha)
 
 # %% ../../nbs/measures/01_entropy.ipynb #5bedfefa
 def _two_layers(Z1:Tensor, Z2:Tensor) -> tuple: # (unit rows, unit rows, labels or None)
-    if isinstance(Z2, Tensor) and Z2.dim() == 1 and not Z2.is_floating_point() and not Z2.is_complex():
-        Z2 = torch.nn.functional.one_hot(Z2.unique(return_inverse=True)[1])
+    if isinstance(Z2, Tensor) and Z2.dim() == 1 and len(Z2) and not (Z2.is_floating_point() or Z2.is_complex()):
+        classes, Z2 = Z2.unique(return_inverse=True)
+        check_room(f"{len(classes)} different labels", 24*len(classes)*len(Z2))
+        Z2 = torch.nn.functional.one_hot(Z2)
     Z1, Z2 = check_features_matrix(Z1, "Z1"), check_features_matrix(Z2, "Z2")
     if len(Z1) != len(Z2): raise GrokError(f"Z1 has {len(Z1)} rows and Z2 {len(Z2)}: both need the same samples")
     return Z1, Z2, _as_labels(Z2)
@@ -312,12 +371,12 @@ def _two_layers(Z1:Tensor, Z2:Tensor) -> tuple: # (unit rows, unit rows, labels 
 def mutual_information(
     Z1:Tensor, # (n, d1) features, one row a sample
     Z2:Tensor, # (n, d2) features of the same samples, or (n,) integer labels
-    alpha:float=1., # > 0, order
+    alpha:float=1., # > 0, order; of an estimate at most 32
     way:str="auto", # "exact", "estimate", or the cheaper: exact up to 1,500 samples and wherever there is a shortcut
-    probes:int=8, # probe vectors of an estimate, at least 2
-    steps:int=60, # Lanczos steps of an estimate at most
+    probes:int=8, # probe vectors of an estimate, 2 to 10,000
+    steps:int=60, # Lanczos steps of an estimate at most, 1 to 10,000
     seed:int=0, # of the probe vectors
-) -> Estimate: # value in nats; at alpha = 1 from 0 to the smaller entropy
+) -> Estimate: # value in nats; at alpha = 1 from 0 to the smaller entropy, else from minus to plus log n
     "Matrix mutual information H(R1) + H(R2) - H(R1 o R2) (Tan & Huang 2023, section 5)."
     check_number("alpha", alpha, "(0, inf)")
     check_name("way", way, ("auto", "exact", "estimate"))

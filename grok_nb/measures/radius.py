@@ -11,18 +11,24 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError
+from ..errors import GrokError, checked, shown
+from ..files import check_room
 from .features import hooks, logits_of, only_looks
 from .robustness import gauss_newton_trace, input_gradient
 
 # %% ../../nbs/measures/04_radius.ipynb #e048659f
+def _flat(x:Tensor) -> Tensor: # (n, d)
+    if x.dim() > 1 and len(x): return x.flatten(1)
+    raise GrokError(f"inputs of shape {tuple(x.shape)}; (n, ...) are needed, n > 0")
+
 def _acts_through(model:nn.Module, name:str, layer:nn.Linear, x:Tensor) -> bool: # whether inputs act through it alone
     seen, x = [], x.detach().clone().requires_grad_()
     with hooks(model, {name: seen.append}, {name: Tensor.detach}): out = logits_of(model, x).sum()
-    if len(seen) != 1 or seen[0].dim() != 2 or not torch.allclose(seen[0], layer(x.flatten(1))): return False
+    if len(seen) != 1 or seen[0].dim() != 2 or not torch.allclose(seen[0], layer(_flat(x))): return False
     return not out.requires_grad or torch.autograd.grad(out, x, allow_unused=True)[0] is None
 
 # %% ../../nbs/measures/04_radius.ipynb #19d1c725
+@checked()
 @only_looks
 @torch.enable_grad()
 def first_weight(
@@ -30,7 +36,7 @@ def first_weight(
     x:Tensor, # (n, ...) inputs, d numbers each
 ) -> Tensor: # (width, d)
     "Weight of the Linear layer through which alone the inputs act; an error where there is none."
-    d = x.flatten(1).shape[1]
+    d = _flat(x).shape[1]
     for name, layer in model.named_modules() if x.is_floating_point() else ():
         if isinstance(layer, nn.Linear) and layer.in_features == d and _acts_through(model, name, layer, x):
             return layer.weight
@@ -38,37 +44,40 @@ def first_weight(
                     "each, act, and lemma 3.1 is about nothing else. Leave it out, or give weight=..., one that does.")
 
 # %% ../../nbs/measures/04_radius.ipynb #d0ba7cc3
+@checked(probes=(2, 10**4))
 def lemma_sides(
     model:nn.Module, # any module whose first layer is linear
     x:Tensor, # (n, d) inputs, none zero
     weight:Tensor=None, # (width, d) of the first layer; found if it is a Linear
-    probes:int=16, # probe vectors of both estimates, at least 2
+    probes:int=16, # probe vectors of both estimates, 2 to 10,000
     generator:torch.Generator=None, # of the signs
 ) -> tuple: # (mean squared input gradient, its bound), an `Estimate` and a float
     "The two sides of lemma 3.1."
     if weight is None: weight = first_weight(model, x)
-    if weight.dim() != 2 or x.flatten(1).shape[1] not in weight.shape:
+    if weight.dim() != 2 or _flat(x).shape[1] not in weight.shape:
         raise GrokError(f"weight {tuple(weight.shape)} on inputs {tuple(x.shape)}: it must be (width, d), the first "
                         "layer's full matrix on the flattened input")
-    smallest = x.flatten(1).square().sum(1).min()
+    smallest = _flat(x).square().sum(1).min()
     if smallest == 0: raise GrokError("an input is zero: the lemma divides by the smallest input norm; leave it out")
     trace = gauss_newton_trace(model, x, probes, generator).value
     return input_gradient(model, x, probes, generator), (weight.square().sum()*trace/smallest).item()
 
 # %% ../../nbs/measures/04_radius.ipynb #9995041b
+@checked()
 def certified_radius(
     g, # >= 0, norm of the input gradient at a training point (numbers or tensors)
     lipschitz, # >= 0, of the input gradient; 0 for a linear network
 ): # (0, 1], float64
     "Radius within which the label of an interpolated training point is kept."
-    try: g, lipschitz = (torch.as_tensor(o, dtype=torch.float64) for o in (g, lipschitz))
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise GrokError(f"g and lipschitz must be numbers or tensors: {e}") from None
+    try: g, lipschitz = torch.broadcast_tensors(*(torch.as_tensor(o, dtype=torch.float64) for o in (g, lipschitz)))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as e:
+        raise GrokError(f"g and lipschitz must be numbers or tensors of one shape: {e}") from None
     if not (g >= 0).all() or not (lipschitz >= 0).all():
         raise GrokError("g and lipschitz must be >= 0; a norm has no sign")
     return (1/(2*g + lipschitz)).clamp(max=1.)
 
 # %% ../../nbs/measures/04_radius.ipynb #ab5a71e8
+@checked(block=(1, 2**31-1))
 def nearest_distance(
     x:Tensor, # (n, d) points
     y:Tensor, # (n,) their labels
@@ -81,20 +90,32 @@ def nearest_distance(
     if not ranks or y.shape != x.shape[:1] or y_train.shape != x_train.shape[:1]:
         raise GrokError(f"points {tuple(x.shape)} with labels {tuple(y.shape)}, training points {tuple(x_train.shape)} "
                         f"with labels {tuple(y_train.shape)}: (n, d), (n,), (m, d) and (m,) are needed")
+    if x.is_complex() or x_train.is_complex(): raise GrokError("points are real numbers; take both parts as two of them")
+    check_room(f"{min(block, len(x))} points beside {len(x_train)}", 8*min(block, len(x))*len(x_train))
     distance = x.new_full((len(x),), math.inf, dtype=torch.float64)
     index = torch.full((len(x),), -1, device=x.device)
     for label in y.unique():
         mine, others = (y == label).nonzero()[:, 0], (y_train == label).nonzero()[:, 0]
         if not len(others): continue
-        for rows in mine.split(block):
+        for rows in mine.split(int(block)):
             d, i = torch.cdist(x[rows].double(), x_train[others].double()).min(1)
             distance[rows], index[rows] = d, others[i]
     return distance, index
 
 # %% ../../nbs/measures/04_radius.ipynb #579f9991
+def _check_radius(name:str, radius):
+    if isinstance(radius, Tensor) and not radius.is_complex() and radius.dim() < 2: return
+    if isinstance(radius, (int, float)) and not isinstance(radius, bool): return
+    raise GrokError(f"{name} = {shown(radius)}; it must be a number, or a tensor of one a test point.")
+
+@checked(radius=_check_radius)
 def neighbour_probability(
     distance:Tensor, # (n,) of test points to the nearest training point of their label
     radius, # a number, or (n,) the radius of that training point
 ) -> float: # 0 to 1
     "Share of test points within the radius: a lower bound of test accuracy where that is certified (theorem 3.2)."
-    return (distance <= torch.as_tensor(radius)).double().mean().item()
+    own = isinstance(radius, Tensor) and radius.dim() == 1 and radius.shape != distance.shape
+    if distance.dim() != 1 or not len(distance) or distance.is_complex() or own:
+        raise GrokError(f"distances {tuple(distance.shape)} of {distance.dtype}, radius {shown(radius)}; numbers (n,) are "
+                        "needed, and one radius or as many")
+    return (distance <= radius).double().mean().item()

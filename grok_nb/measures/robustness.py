@@ -10,18 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import GrokError, check_whole
+from ..errors import GrokError, checked, foreign
 from .entropy import Estimate, estimate
-from .features import gaussian, logits_of, names_features, observe, only_looks, slow_twin
+from .features import (
+    check_labels, check_read, gaussian, logits_of, names_features, observe, only_looks, slow_twin)
 from .information import mean_and_error
 
 # %% ../../nbs/measures/03_robustness.ipynb #9f679a52
+@checked(p="[1, inf)")
 def weight_norm(
-    model:nn.Module, # any module
-    p:float=2., # > 0: 1 or 2, say
+    model:nn.Module, # any module that has weights
+    p:float=2., # >= 1: 1 or 2, say
 ) -> float: # >= 0
     "The p-norm of all weights together."
-    return sum(w.detach().double().abs().pow(p).sum() for w in model.parameters()).pow(1/p).item()
+    weights = [w.detach().double().abs() for w in model.parameters() if w.numel()]
+    if not weights: raise GrokError(f"this {type(model).__name__} has no weights to measure")
+    scale = max(w.max() for w in weights).clamp(min=1e-300) if p > 2 else 1. # high powers leave the range of numbers
+    return (scale*sum((w/scale).pow(p).sum() for w in weights).pow(1/p)).item()
 
 # %% ../../nbs/measures/03_robustness.ipynb #11a199c4
 def _outputs(model:nn.Module, x, noise=None, **where) -> Tensor: # (n, c), differentiable
@@ -29,18 +34,18 @@ def _outputs(model:nn.Module, x, noise=None, **where) -> Tensor: # (n, c), diffe
     return observe(model, x, name, noise, **where)[name]
 
 # %% ../../nbs/measures/03_robustness.ipynb #6162e269
+@checked(sigma="[0, inf)", draws=(1, 10**4))
 @only_looks
 @torch.no_grad()
 def perturbation_error(
     model:nn.Module, # any module that `observe` can read
     x, # (n, ...) inputs
     sigma:float, # >= 0, of the noise
-    draws:int=4, # of the noise, at least 1
+    draws:int=4, # of the noise, 1 to 10,000
     generator:torch.Generator=None, # of the noise; None: as the global one would draw, which is left where it is
     **where # `at`, where the noise goes; `read`, what makes rows of the outputs; `positions`: as for `observe`
 ) -> tuple: # (mean over inputs and draws of the squared distance of the outputs, standard error over draws)
     "Mean ||f(x + D) - f(x)||^2."
-    draws = check_whole("draws", draws, 1)
     clean = _outputs(model, x, **where)
     def once(): return (_outputs(model, x, gaussian(sigma, generator), **where) - clean).square().sum(1).double().mean()
     return mean_and_error([estimate(once()) for _ in range(draws)])
@@ -54,6 +59,7 @@ def _from_probes(values:list) -> Estimate: # of one value a probe vector
     return estimate(values.mean(), values - values.mean())
 
 # %% ../../nbs/measures/03_robustness.ipynb #e438875f
+@checked()
 def trained_weights(
     model:nn.Module, # any module
 ) -> list: # of `Parameter`, at least one
@@ -62,16 +68,19 @@ def trained_weights(
     raise GrokError(f"this {type(model).__name__} has no weight with requires_grad=True: there is no gradient to take")
 
 def _slopes(value:Tensor, of:list, again:bool=False) -> tuple: # zeros for what is not used; again: can be derived
-    return torch.autograd.grad(value, of, retain_graph=True, create_graph=again, allow_unused=True,
-                               materialize_grads=True)
+    if not value.requires_grad: return tuple(torch.zeros_like(w) for w in of)
+    with foreign("a derivative of this network"):
+        return torch.autograd.grad(value, of, retain_graph=True, create_graph=again, allow_unused=True,
+                                   materialize_grads=True)
 
 # %% ../../nbs/measures/03_robustness.ipynb #84c7b27a
+@checked(probes=(2, 10**4))
 @only_looks
 @torch.enable_grad()
 def input_gradient(
     model:nn.Module, # any module that `observe` can read
     x:Tensor, # (n, ...) inputs; pairs of the project's transformer: the gradient is at the embeddings
-    probes:int=4, # probe vectors, at least 2
+    probes:int=4, # probe vectors, 2 to 10,000
     generator:torch.Generator=None, # of the signs; None: as the global one would draw, which is left where it is
     **where # `at`, another place than the inputs; `read`, what makes rows of the outputs: as for `observe`
 ) -> Estimate: # mean over inputs of ||df/dx||_F^2
@@ -80,43 +89,45 @@ def input_gradient(
     def zeros(shape, like):
         noise.append(torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True))
         return noise[-1]
-    out, probes = _outputs(model, x, zeros, **where), check_whole("probes", probes, 2)
+    out = _outputs(model, x, zeros, **where)
     def once(): return sum(slope.square().sum() for slope in _slopes((_probe_signs(out, generator)*out).sum(), noise))
     return _from_probes([once()/len(out) for _ in range(probes)])
 
 # %% ../../nbs/measures/03_robustness.ipynb #6911e3a3
+@checked(probes=(2, 10**4), read=check_read)
 @only_looks
 @torch.enable_grad()
 def gauss_newton_trace(
     model:nn.Module, # any module that `observe` can read
     x:Tensor, # (n, ...) inputs
-    probes:int=8, # probe vectors, at least 2
+    probes:int=8, # probe vectors, 2 to 10,000
     generator:torch.Generator=None, # of the signs; None: as the global one would draw, which is left where it is
     read="rows", # what makes rows of the outputs, as for `observe`
 ) -> Estimate: # mean over inputs of ||df/dW||_F^2
     "Trace of the Gauss-Newton matrix of the loss (1/2n) sum ||f - y||^2: the Hessian's where the network interpolates."
-    weights, out, probes = trained_weights(model), _outputs(model, x, read=read), check_whole("probes", probes, 2)
+    weights, out = trained_weights(model), _outputs(model, x, read=read)
     def once():
         slopes = _slopes((_probe_signs(out, generator)*out).sum(), weights)
         return sum(slope.square().sum() for slope in slopes)/len(out)
     return _from_probes([once() for _ in range(probes)])
 
 # %% ../../nbs/measures/03_robustness.ipynb #289839e7
+@checked(loss=("cross_entropy", "mse"), probes=(2, 10**4), read=check_read)
 @only_looks
 @torch.enable_grad()
 def sharpness(
     model:nn.Module, # any module
     x:Tensor, # (n, ...) inputs
-    y:Tensor, # (n,) labels
+    y:Tensor, # (n,) labels, whole numbers below the number of outputs
     loss:str="cross_entropy", # mean over the inputs; "mse": (1/2n) sum ||f - one-hot||^2
-    probes:int=8, # probe vectors, at least 2
+    probes:int=8, # probe vectors, 2 to 10,000
     generator:torch.Generator=None, # of the signs; None: as the global one would draw, which is left where it is
     read="rows", # what makes rows of the outputs, as for `observe`
 ) -> Estimate: # any sign: the loss need not be convex
     "Trace of the loss Hessian, by Hessian-vector products (Hutchinson 1990); of a fast model's through its slow twin."
-    if loss not in ("cross_entropy", "mse"): raise GrokError(f"loss={loss!r}: must be 'cross_entropy' or 'mse'")
-    probes, weights = check_whole("probes", probes, 2), trained_weights(model)
+    weights = trained_weights(model)
     with sdpa_kernel(SDPBackend.MATH): out = logits_of(slow_twin(model), x, read)
+    y = check_labels(y, out)
     if loss == "cross_entropy": value = nn.functional.cross_entropy(out, y)
     else: value = (out - nn.functional.one_hot(y, out.shape[1])).square().sum()/2/len(out)
     slopes = _slopes(value, weights, again=True)

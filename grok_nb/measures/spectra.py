@@ -12,14 +12,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_number
+from ..errors import GrokError, check_whole, checked, shown
 from ..tasks.groups import check_table, identities, laws
 
 # %% ../../nbs/measures/06_spectra.ipynb #8e435f24
 def _finite_tensor(x, ndim:int, what:str) -> Tensor: # float64
-    if not isinstance(x, Tensor) or x.dim() != ndim or not x.numel() or not x.isfinite().all():
+    real = isinstance(x, Tensor) and not x.is_complex() and not x.is_sparse
+    if not real or x.dim() != ndim or not x.numel() or not x.isfinite().all():
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-        odd = " with NaN or infinity in it" if isinstance(x, Tensor) and not x.isfinite().all() else ""
+        odd = " with NaN or infinity in it" if real and not x.isfinite().all() else ""
         raise GrokError(f"{what} must be a tensor of {ndim} dimension(s) with finite numbers in it, not {shape}{odd}")
     return x.detach().double()
 
@@ -51,12 +52,12 @@ def gini(
     return ((2*rank - m - 1) @ x/(m*x.sum())).item()
 
 # %% ../../nbs/measures/06_spectra.ipynb #a47280f6
+@checked(share="(0, 1]")
 def key_frequencies(
     power:Tensor, # (m,) of `fourier_power`
     share:float=.9, # of the power that they carry together, in (0, 1]
 ) -> list: # of frequencies, the strongest first
     "The fewest frequencies that carry so much of the power."
-    check_number("share", share, "(0, 1]")
     values, order = _finite_tensor(power, 1, "power (m,)").sort(descending=True)
     count = int((values.cumsum(0) < share*values.sum()).sum()) + 1
     return (order[:count]+1).tolist()
@@ -75,7 +76,8 @@ def irreps(
     table, # (n, n) of a group
 ) -> list: # of (dimension d, orthonormal basis (n, m) of its part), the trivial one first; m = d**2, or twice that
     "Split the functions on a group into the parts of its irreps, each with its conjugate."
-    t, n = check_table(table), len(table)
+    t = check_table(table)
+    n = len(t)
     have = laws(t)
     if lacking := [law for law in ("associativity", "left_identity", "left_inverses") if not have[law]]:
         raise GrokError(f"this table is no group, it lacks {', '.join(lacking)}: only groups have irreps")
@@ -88,24 +90,34 @@ def irreps(
     return [(_irrep_dimension(B.shape[1]), B) for B in parts]
 
 # %% ../../nbs/measures/06_spectra.ipynb #8a8828a1
+def _check_parts(parts, n:int): # as `irreps` gives them, of a group of n elements
+    pair = lambda o: isinstance(o, (tuple, list)) and len(o) == 2 and isinstance(o[1], Tensor)
+    good = lambda B: B.dim() == 2 and len(B) == n and B.dtype == torch.float64
+    if isinstance(parts, (list, tuple)) and len(parts) > 1 and all(pair(o) and good(o[1]) for o in parts): return
+    raise GrokError(f"parts = {shown(parts)}; they must be what `irreps` gives for a group of {n} elements")
+
 def irrep_power(
     W:Tensor, # (n, d) a row an element of the group
     parts:list, # of `irreps`
 ) -> Tensor: # (irreps - 1,) share of the power in each irrep but the trivial one, float64
     "What `fourier_power` is for any group."
-    W = W.detach().double().cpu()
+    W = _finite_tensor(W, 2, "W (n, d)").cpu()
+    _check_parts(parts, len(W))
     power = torch.stack([(B.T @ W).square().sum() for _, B in parts[1:]])
     if not power.sum() > 1e-24*W.square().sum():
         raise GrokError("all rows are the same (or not finite): there is no irrep in them")
     return power/power.sum()
 
 # %% ../../nbs/measures/06_spectra.ipynb #a7a310b4
+@checked(p=(1, 2**20))
 def waves(
     p:int, # elements of the cyclic group
     frequencies, # whole numbers 1..p//2
 ) -> Tensor: # (p, m) orthonormal columns, float64
     "Sines and cosines of the frequencies."
-    k = torch.as_tensor(list(frequencies), dtype=torch.float64)
+    if not isinstance(frequencies, (list, tuple, range)):
+        raise GrokError(f"frequencies = {shown(frequencies)}; they must be a list of whole numbers")
+    k = torch.tensor([check_whole("a frequency", o, 1, 2**31-1) for o in frequencies], dtype=torch.float64)
     if len(k) and not (1 <= k.min() and k.max() <= p//2):
         raise GrokError(f"frequencies {k.long().tolist()}: for p={p} they go from 1 to {p//2}")
     angle = 2*math.pi*torch.arange(p, dtype=torch.float64)[:, None]*k/p
@@ -114,14 +126,16 @@ def waves(
 
 # %% ../../nbs/measures/06_spectra.ipynb #9ec1380f
 def _mean_by_answer(logits:Tensor, labels:Tensor) -> Tensor: # (p, p): row s is the mean of the pairs with answer s
-    p = logits.shape[1]
-    if logits.shape != (p*p, p) or (labels.bincount(minlength=p) != p).any():
+    p = logits.shape[-1] if logits.dim() else 0
+    whole = logits.shape == (p*p, p) and not logits.is_complex() and labels.shape == (p*p,) and labels.dtype == torch.int64
+    if not whole or labels.min() < 0 or labels.max() >= p or (labels.bincount(minlength=p) != p).any():
         raise GrokError(f"logits {tuple(logits.shape)}: (p*p, p) are needed, and each answer from p pairs, "
                         "as in (a + b) mod p")
     sums = torch.zeros(p, p, dtype=torch.float64, device=logits.device)
     return sums.index_add_(0, labels, logits.detach().double())/p
 
 # %% ../../nbs/measures/06_spectra.ipynb #9d68f7e6
+@checked()
 def restricted_loss(
     logits:Tensor, # (p*p, p) of every pair
     labels:Tensor, # (p*p,) the answers: a + b or a - b mod p
@@ -133,6 +147,7 @@ def restricted_loss(
     return nn.functional.cross_entropy(mean.mean(0) + V @ (V.T @ mean), answers).item()
 
 # %% ../../nbs/measures/06_spectra.ipynb #fe626153
+@checked()
 def excluded_loss(
     logits:Tensor, # (p*p, p) of every pair
     labels:Tensor, # (p*p,) the answers: a + b or a - b mod p
@@ -141,6 +156,8 @@ def excluded_loss(
 ) -> float:
     "Cross entropy over training pairs of the logits without their key waves (Nanda et al. 2023)."
     mean, V = _mean_by_answer(logits, labels), waves(logits.shape[1], frequencies).to(logits.device)
+    if train.dtype != torch.bool or train.shape != labels.shape or not train.any():
+        raise GrokError(f"train {tuple(train.shape)} of {train.dtype}; it must be bool {tuple(labels.shape)}, true somewhere")
     rest = logits.detach()[train].double() - (V @ (V.T @ mean))[labels[train]]
     return nn.functional.cross_entropy(rest, labels[train]).item()
 

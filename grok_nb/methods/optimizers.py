@@ -107,7 +107,8 @@ def make_optimizers(
     OPTIMIZERS.check(name, args)
     try: made = found(list(weights.values()) if isinstance(found, type) else weights, **args)
     except GrokError: raise
-    except (ValueError, TypeError) as e: raise GrokError(f"optimizer {name!r}, {shown(args)}: {e}") from None
+    except Exception as e: # each package has errors of its own
+        raise GrokError(f"optimizer {name!r}, {shown(args)}: {type(e).__name__}: {e}") from None
     return made if isinstance(made, list) else [made]
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00026
@@ -120,6 +121,7 @@ class StackedOptimizer:
         **args # of the optimiser
     ):
         self.params, self.elementwise, self.schedule = params, name in ELEMENTWISE, schedule
+        self.settings = tuple(OPTIMIZERS.arguments(name)) # a state from a file does not change them
         seeds = 0 if self.elementwise else len(next(iter(params.values())))
         self.views = [{k: w.detach()[i].requires_grad_() for k, w in params.items()} for i in range(seeds)]
         self.optimizers = [make_optimizers(name, weights, **args) for weights in self.views or [params]]
@@ -165,8 +167,10 @@ def load_state(self:StackedOptimizer,
     "Go on from what `state` gave."
     if len(state) != len(self.optimizers):
         raise GrokError(f"a state of {len(state)}, where {len(self.optimizers)} is needed. Load its own, from `state`.")
+    settings = [{k: v for k, v in group.items() if k in self.settings} for group in self._groups()]
     for seed, kept in zip(self.optimizers, state):
         for o, values in zip(seed, kept): o.load_state_dict(deepcopy(values))
+    for group, own in zip(self._groups(), settings): group.update(own)
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00062
 @patch

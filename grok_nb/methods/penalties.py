@@ -30,6 +30,9 @@ def stack_with_mirrors(
     x:Tensor, # (S, n, 2) int64 pairs, all different in each seed
 ) -> tuple: # (pairs, then the mirror images that they lack (S, n + m, 2), row of each pair's mirror (S, n))
     "`with_mirrors` of each seed, filled up to one length with the seed's first pair."
+    if x.shape[-1] != 2 or x.dim() != 3 or x.is_floating_point():
+        raise GrokError(f"inputs {tuple(x.shape)} of type {x.dtype}: mirror images are of pairs of whole numbers "
+                        "(S, n, 2). Choose a task of pairs.")
     every, mirror = zip(*(with_mirrors(pairs) for pairs in x))
     most = max(len(pairs) for pairs in every)
     filled = [torch.cat([pairs, pairs[:1].expand(most - len(pairs), 2)]) for pairs in every]
@@ -57,9 +60,6 @@ class Abelian(Method):
 @patch
 def inputs(self:Abelian, x):
     "Adds the mirror images that are not in the batch; pairs (S, n, 2) only."
-    if x.shape[-1] != 2 or x.dim() != 3:
-        raise GrokError(f"inputs of shape {tuple(x.shape)}: the abelian penalty needs pairs (S, n, 2). "
-                        "Choose a task that is made from a table.")
     every, self.mirror = stack_with_mirrors(x)
     return every
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_name, check_names, check_number, check_whole
+from ..errors import GrokError, check_name, check_number, check_whole
+from .named import MAX_WIDTH, Named
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00008
 def _attend(
@@ -74,7 +75,7 @@ class Block(nn.Module):
         generator:torch.Generator=None, # of the initial weights
     ):
         super().__init__()
-        self.norm, d_mlp = check_name("norm", norm, NORMS), check_whole("d_mlp", d_mlp, 1)
+        self.norm, d_mlp = check_name("norm", norm, NORMS), check_whole("d_mlp", d_mlp, 1, MAX_WIDTH)
         self.act = ACTIVATIONS[check_name("activation", activation, ACTIVATIONS)]
         self.attention = Attention(d_model, n_heads, causal, generator)
         self.W_in, self.b_in = _matrix(d_mlp, d_model, d_model, generator), nn.Parameter(torch.zeros(d_mlp))
@@ -84,9 +85,11 @@ class Block(nn.Module):
 
     def forward(self,
         x:Tensor, # (n, length, d_model)
+        seen:list=None, # takes the hidden units of the MLP, (n, length, d_mlp)
     ) -> Tensor: # (n, length, d_model)
         "The residual stream after the block."
-        for half, norm in zip((self.attention, self.mlp), self.norms):
+        def mlp(x): return self.mlp(x, seen)
+        for half, norm in zip((self.attention, mlp), self.norms):
             x = norm(x + self.drop(half(x))) if self.norm == "after" else x + self.drop(half(norm(x)))
         return x
 
@@ -94,12 +97,15 @@ class Block(nn.Module):
 @patch
 def mlp(self:Block,
     x:Tensor, # (n, length, d_model)
+    seen:list=None, # takes the hidden units, (n, length, d_mlp)
 ) -> Tensor: # (n, length, d_model)
     "The two linear maps with the activation between them."
-    return F.linear(self.mlp_act(self.act(F.linear(x, self.W_in, self.b_in))), self.W_out, self.b_out)
+    hidden = self.mlp_act(self.act(F.linear(x, self.W_in, self.b_in)))
+    if seen is not None: seen.append(hidden)
+    return F.linear(hidden, self.W_out, self.b_out)
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00018
-class Decoder(nn.Module):
+class Decoder(Named):
     """Decoder-only transformer on `(a, b, =)`.
 
     Power et al. 2022 have two layers, causal attention, width 128 and four heads; their code (github.com/openai/grok)
@@ -123,7 +129,7 @@ class Decoder(nn.Module):
         generator:torch.Generator=None, # of the initial weights
     ):
         super().__init__()
-        for name, value in dict(d_model=d_model, operands=operands).items(): check_whole(name, value, 1)
+        check_whole("d_model", d_model, 1, MAX_WIDTH), check_whole("operands", operands, 1)
         self.n_tokens, self.n_classes, self.n_heads = n_tokens, n_tokens if n_classes is None else n_classes, n_heads
         if tied and self.n_classes != n_tokens:
             raise GrokError("tied = True; it must be False where answers are not elements. Leave it out.")
@@ -135,7 +141,9 @@ class Decoder(nn.Module):
         self.final_norm = nn.LayerNorm(d_model) if final_norm else nn.Identity()
         if not tied: self.W_U = _matrix(self.n_classes, d_model, self.n_classes, generator)
         self.embed, self.logits = nn.Identity(), nn.Identity()
-        self.feature_names = ("embed", *(f"block{i}" for i in layers), "logits")
+        self.causal, self.operands = causal, operands
+        self.feature_names = ("embed", *(f"{what}{i}" for i in layers for what in ("mlp_act", "block")), "logits")
+        self.hidden_names = tuple(f"blocks.{i}.mlp_act" for i in layers)
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00050
 @patch
@@ -147,54 +155,158 @@ def _embedded(self:Decoder, x:Tensor, noise) -> Tensor: # (n, operands + 1, d_mo
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00037
 @patch
-def _flow(self:Decoder, x:Tensor, noise): # yields (name, (n, d)) of each feature, from the embeddings to the logits
+def flow(self:Decoder,
+    x:Tensor, # (n, operands) int64: elements 0..n_tokens-1
+    noise:Tensor=None, # (n, operands, d_model) or (n, operands + 1, d_model): added to the embeddings
+): # yields (name, (n, d)): `embed`, then `mlp_act0`, `block0`, ... of each block, `logits`
+    "Each feature, from the embeddings to the logits."
     h = self._embedded(x, noise)
     yield "embed", h.flatten(-2)
     for i, block in enumerate(self.blocks):
-        h = block(h)
+        seen = []
+        h = block(h, seen)
+        yield f"mlp_act{i}", seen[0][..., -1, :]
         yield f"block{i}", h[..., -1, :]
     h = self.final_norm(h)[..., -1, :]
     yield "logits", self.logits(F.linear(h, self.W_U if hasattr(self, "W_U") else self.W_E[:-1]))
 
-# %% ../../nbs/models/03_decoder.ipynb #dec00019
-@patch
-def forward(self:Decoder,
-    x:Tensor, # (n, operands) int64: elements 0..n_tokens-1
-    noise:Tensor=None, # (n, operands, d_model) or (n, operands + 1, d_model): added to the embeddings
-) -> Tensor: # (n, n_classes) logits, read at `=`
-    "Logits of every row of operands."
-    *_, (_, out) = self._flow(x, noise)
-    return out
-
-# %% ../../nbs/models/03_decoder.ipynb #dec00040
-@patch
-def features(self:Decoder,
-    x:Tensor, # (n, operands) int64
-    names:tuple=None, # which features, of `feature_names`; all of them if not given
-    noise:Tensor=None, # as for `forward`
-) -> dict: # name -> (n, d): `embed` all positions side by side, `block0`, ... after each block, `logits`; these at `=`
-    "Named features of every row, as in eval mode."
-    names = check_names("feature", names or self.feature_names, self.feature_names)
-    modes = [(part, part.training) for part in self.modules()]
-    try: found = {name: value for name, value in self.eval()._flow(x, noise) if name in names}
-    finally:
-        for part, mode in modes: part.training = mode
-    return {name: found[name] for name in names}
-
-# %% ../../nbs/models/03_decoder.ipynb #dec00044
-@patch
-def prepare(self:Decoder,
-    x:Tensor, # (n, operands), or (S, n, operands) for a stack of S models
-) -> Tensor:
-    "Inputs as they are."
-    return x
-
 # %% ../../nbs/models/03_decoder.ipynb #dec00052
 @patch
-def noise_shape(self:Decoder,
-    batch:Tensor, # what `prepare` gave
+def noise_rows(self:Decoder,
     positions:str="all", # "all", or "ab": the operands without `=`
-) -> tuple: # (n, operands + 1, d_model), or (S, n, operands + 1, d_model); without `=`, operands
-    "Shape of the noise for a batch."
-    more = {"ab": 0, "all": 1}[check_name("positions", positions, ("ab", "all"))]
-    return *batch.shape[:-1], batch.shape[-1] + more, self.W_E.shape[1]
+) -> tuple: # (operands + 1, d_model); without `=`, (operands, d_model)
+    "Shape of the noise on one input."
+    return self.operands + (positions == "all"), self.W_E.shape[1]
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00060
+def _pick(
+    table:Tensor, # (S, rows, d)
+    index:Tensor, # (S, n) int64
+) -> Tensor: # (S, n, d)
+    "Rows of S tables."
+    first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
+    return table.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+
+def _map(x:Tensor, W:Tensor, b:Tensor=None) -> Tensor: # (S, n, in), (S, out, in), (S, out) -> (S, n, out)
+    return x @ W.mT if b is None else torch.baddbmm(b[:, None], x, W.mT)
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00063
+def _normed(P:dict, norm:str, h:Tensor) -> Tensor: # (S, n, d)
+    return torch.addcmul(P[f"{norm}.bias"][:, None], F.layer_norm(h, h.shape[-1:]), P[f"{norm}.weight"][:, None])
+
+def _map_normed(P:dict, norm:str, h:Tensor, W:Tensor, b:Tensor=None) -> Tensor: # as _map(_normed(P, norm, h), W, b)
+    gain, shift = P[f"{norm}.weight"], (W @ P[f"{norm}.bias"][..., None])[..., 0]
+    return _map(F.layer_norm(h, h.shape[-1:]), W * gain[:, None], shift if b is None else shift + b)
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00066
+def _read(
+    q:Tensor, # (S, n, d) of one position
+    keys:tuple, # (S, n, d) of each that it sees
+    values:tuple, # (S, n, d) likewise
+    n_heads:int,
+) -> Tensor: # (S, n, d)
+    "What a position reads from those that it sees."
+    if len(values) == 1: return values[0]
+    width = q.shape[-1] // n_heads
+    heads = torch.eye(n_heads, dtype=q.dtype, device=q.device).repeat_interleave(width, 1)
+    scores = torch.stack([(q * k) @ heads.mT for k in keys]) / math.sqrt(width)
+    weights = scores.softmax(0) @ heads
+    read = weights[0] * values[0]
+    for w, v in zip(weights[1:], values[1:]): read = torch.addcmul(read, w, v)
+    return read
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00069
+def _projected(
+    block:Block,
+    P:dict, # its parameters
+    h:Tensor, # (S, n, d) streams
+    names:str, # "QKV", "KV" or "Q"
+) -> Tensor: # (S, n, d for each name)
+    "Queries, keys or values, side by side."
+    W = torch.cat([P[f"attention.W_{name}"] for name in names], 1)
+    return _map_normed(P, "norms.0", h, W) if block.norm == "before" else _map(h, W)
+
+def _after_attention(
+    block:Block,
+    P:dict, # its parameters
+    h:Tensor, # (S, n, d) streams before the block
+    read:Tensor, # (S, n, d) what attention read
+    keep=None, # function: (S, n, d_mlp) -> what the hidden units are multiplied by
+) -> Tensor: # (S, n, d)
+    "The streams after the block."
+    before, after = block.norm == "before", block.norm == "after"
+    h = torch.baddbmm(h, read, P["attention.W_O"].mT)
+    if after: h = _normed(P, "norms.0", h)
+    hidden = _map_normed(P, "norms.1", h, P["W_in"], P["b_in"]) if before else _map(h, P["W_in"], P["b_in"])
+    hidden = hidden.relu_() if block.act is F.relu else block.act(hidden)
+    if keep is not None: hidden = hidden * keep(hidden.shape)
+    h = torch.baddbmm(h + P["b_out"][:, None], hidden, P["W_out"].mT)
+    return _normed(P, "norms.1", h) if after else h
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00072
+@patch
+def _tables(self:Decoder, params:dict) -> list: # of each position: (S, n_tokens, d), of `=` (S, 1, d)
+    rows = [params["W_E"][:, :-1]]*self.operands + [params["W_E"][:, -1:]]
+    return [t + pos[:, None] for t, pos in zip(rows, params["W_pos"].unbind(1))] if "W_pos" in params else rows
+
+def _rows_of(batch:Tensor) -> tuple: # where each position finds its rows in its table: (S, n) of each
+    return *batch.unbind(-1), torch.zeros_like(batch[..., 0])
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00074
+@patch
+def _from_tables(self:Decoder, P:dict, params:dict, batch:Tensor, shared:bool, last:bool) -> tuple:
+    tables, d = self._tables(params), params["W_E"].shape[-1]
+    rows = torch.cat(tables, 1)
+    found = torch.cat([_projected(self.blocks[0], P, rows, "QKV"), rows], -1).split([t.shape[1] for t in tables], 1)
+    parts = [_pick(table, index).split(d, -1) for table, index in zip(found, _rows_of(batch))]
+    h, own = [part[3] for part in parts], parts[0][2]
+    if shared: h[0], own = tables[0], found[0][..., 2*d:3*d]
+    return h[-1] if last else torch.cat(h, 1), [part[:3] for part in parts], own
+
+def _from_streams(block:Block, P:dict, h:Tensor, sizes:list, index:Tensor, last:bool) -> tuple:
+    d, n = h.shape[-1], sizes[-1] # `index` (S, n): the rows of the first position, if they are shared
+    if last:
+        q = _projected(block, P, h[:, -n:], "Q")
+        parts = [(q, *rows.split(d, -1)) for rows in _projected(block, P, h, "KV").split(sizes, 1)]
+    else: parts = [rows.split(d, -1) for rows in _projected(block, P, h, "QKV").split(sizes, 1)]
+    own = parts[0][2]
+    if index is not None: parts[0] = None, *(_pick(rows, index) for rows in parts[0][1:])
+    return h[:, -n:] if last else h, parts, own
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00078
+@patch
+def _attended(self:Decoder, parts:list, own:Tensor, last:bool) -> Tensor: # (S, rows, d) what the positions read
+    reads = []
+    for i in range(len(parts))[-1 if last else 0:]:
+        _, keys, values = zip(*parts[:i + 1 if self.causal else None])
+        reads.append(own if i == 0 and self.causal else _read(parts[i][0], keys, values, self.n_heads))
+    return torch.cat(reads, 1)
+
+def _inside(params:dict, prefix:str) -> dict: # the parameters of a submodule
+    return {name.removeprefix(prefix): w for name, w in params.items() if name.startswith(prefix)}
+
+# %% ../../nbs/models/03_decoder.ipynb #dec00085
+@patch
+def stacked_logits(self:Decoder,
+    params:dict, # parameters by name, each with a leading dimension S
+    batch:Tensor, # (S, n, operands) int64
+    noise:Tensor=None, # (S, n, operands, d_model) or (S, n, operands + 1, d_model): added to the embeddings
+    keep=None, # function: shape of a block's hidden units, (S, n, length, d_mlp), in the last block of length 1 -> what
+               # they are multiplied by, for dropout
+) -> Tensor: # (S, n, n_classes)
+    "Logits of S networks of this shape, whose parameters carry a leading dimension S."
+    self.draws_nothing()
+    S, n, k = batch.shape
+    shared = self.causal and noise is None and keep is None
+    sizes, index = [self.n_tokens if shared else n] + [n]*k, batch[..., 0] if shared else None
+    def mask(shape): return keep((S, n, shape[1] // n, shape[2])).transpose(1, 2).reshape(shape)
+    if noise is not None:
+        rows = torch.stack([_pick(t, i) for t, i in zip(self._tables(params), _rows_of(batch))], 1)
+        h = (rows + F.pad(noise, (0, 0, 0, k + 1 - noise.shape[2])).transpose(1, 2)).flatten(1, 2)
+    for i, block in enumerate(self.blocks):
+        P, last = _inside(params, f"blocks.{i}."), i == len(self.blocks) - 1
+        if i == 0 and noise is None: h, parts, own = self._from_tables(P, params, batch, shared, last)
+        else: h, parts, own = _from_streams(block, P, h, sizes, index, last)
+        h = _after_attention(block, P, h, self._attended(parts, own, last), keep and mask)
+    W_U = params["W_U"] if "W_U" in params else params["W_E"][:, :-1]
+    return _map_normed(params, "final_norm", h, W_U) if "final_norm.weight" in params else _map(h, W_U)

@@ -22,7 +22,7 @@ FEATURES = ("embed", "resid_mid", "mlp_act", "resid_post", "logits")
 # %% ../../nbs/models/00_transformer.ipynb #58fb25db
 class Transformer(nn.Module):
     "One-layer ReLU transformer on `(a, b, =)` without layer norm (Nanda et al. 2023), written as the formula reads."
-    feature_names = FEATURES
+    feature_names, noise_at, hidden_names = FEATURES, "embed", ("mlp_act",)
 
     def __init__(self,
         n_tokens:int, # number of elements a, b can take; `=` is one token more
@@ -31,19 +31,26 @@ class Transformer(nn.Module):
         n_heads:int=4, # heads of width d_model / n_heads
         d_mlp:int=512, # hidden units of the MLP
         generator:torch.Generator=None, # of the initial weights
+        untied:bool=False, # a and b have an embedding each: twice as many tokens
     ):
         super().__init__()
         if d_model % n_heads: raise GrokError(f"d_model={d_model} is not a multiple of n_heads={n_heads}")
         n_classes = n_classes or n_tokens
         self.n_tokens, self.n_classes, self.n_heads, self.d_head = n_tokens, n_classes, n_heads, d_model // n_heads
+        self.untied, rows = untied, (1 + untied) * n_tokens + 1
         def normal(out, inp, scale): return nn.Parameter(torch.randn(out, inp, generator=generator) * scale)
         s = d_model**-0.5
-        self.W_E, self.W_pos = normal(n_tokens + 1, d_model, s), normal(3, d_model, s)
+        self.W_E, self.W_pos = normal(rows, d_model, s), normal(3, d_model, s)
         self.W_Q, self.W_K, self.W_V, self.W_O = (normal(d_model, d_model, s) for _ in range(4))
         self.W_in, self.b_in = normal(d_mlp, d_model, s), nn.Parameter(torch.zeros(d_mlp))
         self.W_out, self.b_out = normal(d_model, d_mlp, s), nn.Parameter(torch.zeros(d_model))
         self.W_U = normal(n_classes, d_model, n_classes**-0.5)
         self.embed, self.resid_mid, self.mlp_act, self.resid_post, self.logits = (nn.Identity() for _ in FEATURES)
+
+# %% ../../nbs/models/00_transformer.ipynb #trafo074
+@patch
+def _rows(self:Transformer, pairs:Tensor)->Tensor: # (..., 2) the rows of `W_E` that a and b are
+    return pairs + torch.tensor([0, self.n_tokens], device=pairs.device) if self.untied else pairs
 
 # %% ../../nbs/models/00_transformer.ipynb #trafo004
 @patch
@@ -64,7 +71,7 @@ def forward(self:Transformer,
     noise:Tensor=None, # (n, 2, d_model) on a and b, or (n, 3, d_model) on all positions: added to the embeddings
 )->Tensor: # (n, n_classes) logits, read at the last position
     "Logits of every pair; all three positions are computed, the last is returned."
-    x = self.W_E[F.pad(pairs, (0, 1), value=self.n_tokens)] + self.W_pos
+    x = self.W_E[F.pad(self._rows(pairs), (0, 1), value=len(self.W_E) - 1)] + self.W_pos
     if noise is not None: x = x + F.pad(noise, (0, 0, 0, 3 - noise.shape[-2]))
     x = self.embed(x)
     x = self.resid_mid(x + F.linear(self._attend(x), self.W_O))
@@ -285,7 +292,7 @@ def _features(model:Transformer, batch:PairBatch, names:tuple, noise:Tensor|None
     P, noise = {k: v[None] for k, v in model.named_parameters()}, None if noise is None else noise[None]
     found = dict(resid_mid=_resid_mid(P, batch, noise)[0])
     if "embed" in names:
-        x = model.W_E[F.pad(batch.pairs[0], (0, 1), value=model.n_tokens)] + model.W_pos
+        x = model.W_E[F.pad(batch.pairs[0], (0, 1), value=batch.n_tokens)] + model.W_pos
         found["embed"] = (x if noise is None else x + F.pad(noise[0], (0, 0, 0, 3 - noise.shape[2]))).flatten(1)
     if set(names) & {"mlp_act", "resid_post", "logits"}:
         found["mlp_act"] = F.linear(found["resid_mid"], model.W_in, model.b_in).relu()
@@ -320,7 +327,7 @@ def prepare(self:FastTransformer,
     pairs:Tensor, # (n, 2), or (S, n, 2) for a stack of S models
 )->PairBatch:
     "What `forward`, `features` and `stacked_logits` take, prepared once for many calls."
-    return PairBatch(pairs, self.n_tokens, self.n_heads)
+    return PairBatch(self._rows(pairs), len(self.W_E) - 1, self.n_heads)
 
 # %% ../../nbs/models/00_transformer.ipynb #trafo042
 @patch
@@ -347,6 +354,7 @@ def stacked_logits(self:FastTransformer,
 def slow(self:FastTransformer)->Transformer:
     "The formula, on the same parameters."
     with torch.device("meta"): # nothing is drawn for weights that are replaced
-        twin = Transformer(self.n_tokens, self.n_classes, self.W_E.shape[1], self.n_heads, self.W_in.shape[0])
+        sizes = self.W_E.shape[1], self.n_heads, self.W_in.shape[0]
+        twin = Transformer(self.n_tokens, self.n_classes, *sizes, untied=self.untied)
     for name, value in self.named_parameters(): setattr(twin, name, value)
     return twin

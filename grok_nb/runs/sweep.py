@@ -26,10 +26,9 @@ from tqdm.auto import tqdm
 
 from ..errors import GrokError, check_whole
 from ..files import load_checkpoint, save_checkpoint, write_atomic
-from ..methods.registry import METHODS, own_methods
 from ..measures.probes import Probe
-from ..training.config import RunConfig, paper_config
-from ..training.loop import Training
+from ..training.config import RunConfig, own_things, paper_config, take_things
+from ..training.loop import Training, Unstackable, seedless
 from ..training.run import claim_folder, save_run
 from ..training.fit import fit, len_cores, train_with_checkpoints
 from .table import Table, error_file, is_done, read_store
@@ -37,7 +36,7 @@ from .table import Table, error_file, is_done, read_store
 # %% ../../nbs/runs/01_sweep.ipynb #f0ca9213
 def grid(
     task:str="add", # or a list of tasks
-    **settings, # fields of `RunConfig`; a list, range or array is an axis
+    **settings, # settings of a `RunConfig`; a list, range or array is an axis
 ) -> list: # of `RunConfig`, the paper's settings where nothing else is said
     "Every combination of the settings."
     axes = {name: list(value) if isinstance(value, (list, range, np.ndarray)) else [value]
@@ -66,7 +65,9 @@ def _keep_error(store:Path, config:RunConfig, error:Exception):
 # %% ../../nbs/runs/01_sweep.ipynb #38944fff
 def _train_all(configs:list, store:Path, save_every:float): # those that are not done; several differ in the seed alone
     todo = [c for c in configs if not is_done(store/c.hash)]
-    if len(todo) > 1: fit_stacked(todo, store, save_every)
+    try:
+        if len(todo) > 1: fit_stacked(todo, store, save_every)
+    except Unstackable as e: warnings.warn(f"{e}; they are trained one after another")
     for c in todo: # after a stack only what it gave up
         if not is_done(store/c.hash):
             run = fit(c, out=store/c.hash, quiet=True, save_every=save_every)
@@ -80,10 +81,10 @@ def run_in_store(
     store:Path,
     wait:bool=False, # for another process that is at it
     save_every:float=30, # seconds between checkpoints
-    methods:dict=None, # name -> class: what the caller has registered beyond the package's methods
+    things:dict=None, # what `own_things` gave the caller: models, tasks, methods and so on of its own
 ) -> str: # "done", "failed", or "busy": another process is at it
     "Do a run, or go on with it, unless it is done."
-    METHODS.update(methods or {}) # this may be another process than the caller's
+    take_things(things or {}) # this may be another process than the caller's
     try:
         with ExitStack() as locks:
             for c in configs: locks.enter_context(FileLock(store/".locks"/c.hash, timeout=-1 if wait else 0))
@@ -135,11 +136,11 @@ def stacks(
     "Groups of at most `size` configs that differ in nothing but the seed."
     if size == 1: return [[c] for c in configs]
     groups = {}
-    for c in configs: groups.setdefault(replace(c, seed=0).hash, []).append(c)
+    for c in configs: groups.setdefault(seedless(c).hash, []).append(c)
     return [group[i:i+size] for group in groups.values() for i in range(0, len(group), size)]
 
 def _stacking_pays(configs:list) -> bool: # a step so small that most of its time is overhead: under 1 MFLOP a layer
-    small = [c for c in configs if c.task != "mnist" and c.train_frac*c.p**2*c.d_mlp < 1e5]
+    small = [c for c in configs if c.model == "transformer" and "p" in c.settings() and c.train_frac*c.p**2*c.d_mlp < 1e5]
     return any(len(group) > 3 for group in stacks(small, 16))
 
 # %% ../../nbs/runs/01_sweep.ipynb #3601518a
@@ -215,7 +216,7 @@ def sweep(
     if stack == 1 and not quiet and _stacking_pays(todo):
         warnings.warn("many of these runs are small and differ only in their seed: stack=16 does about three times as "
                       "many in the same time, equal within rounding but not to the bit")
-    run = partial(run_in_store, store=store, save_every=save_every, methods=own_methods())
+    run = partial(run_in_store, store=store, save_every=save_every, things=own_things())
     workers = partial(_workers, min(n_jobs, max(1, len(todo))), scheduler)
     with tqdm(total=len(configs), initial=len(configs)-len(todo), disable=quiet, unit="run") as bar:
         busy = _run_all(stacks(todo, stack), run, workers, bar)

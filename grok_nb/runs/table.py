@@ -10,7 +10,7 @@ __all__ = ['SHIPPED', 'summarise', 'config_columns', 'Table', 'make_table', 'is_
 import gzip
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 
 from ..errors import GrokError, check_name
 from ..files import read_json, write_atomic
-from ..training.config import RunConfig, levels_of
+from ..training.config import RunConfig, component_arguments, levels_of
 from ..training.history import first_held, milestones
 from ..training.run import read_about, read_config, read_history
 
@@ -40,12 +40,15 @@ def _in_words(value): # what a cell of a table can hold: a method's arguments, a
     if isinstance(value, dict): return " ".join(f"{k}={v}" for k, v in value.items())
     return value if np.isscalar(value) else str(value)
 
+def _columns(config:RunConfig) -> dict: # setting -> value, flat; a method's arguments in one
+    return {**config.settings(but=("method",)), "method_args": config.method_args}
+
 def config_columns(
     configs:dict, # hash -> `RunConfig`
 ) -> pd.DataFrame: # indexed by hash
     "Method, seed, and all else in which configs differ; `steps` as `budget`, since a summary has the steps done."
     if not configs: return pd.DataFrame(columns=["method", "seed"]).rename_axis("hash")
-    words = [{f.name: _in_words(getattr(c, f.name)) for f in fields(c)} for c in configs.values()]
+    words = [{k: _in_words(v) for k, v in _columns(c).items()} for c in configs.values()]
     rows = pd.DataFrame(words, index=list(configs))
     keep = [k for k in rows if k in ("method", "seed") or rows[k].nunique(dropna=False) > 1]
     return rows[keep].rename(columns={"steps": "budget"}).rename_axis("hash")
@@ -79,15 +82,22 @@ def make_table(
     return Table(history, summary, configs, list(problems))
 
 # %% ../../nbs/runs/00_table.ipynb #645d8f30
+def _has(config:RunConfig, name:str, value) -> bool: # arguments are the same if what is not given is as the defaults
+    if not name.endswith("_args"): return getattr(config, name, None) == value
+    component = name.removesuffix("_args")
+    defaults = component_arguments(component, getattr(config, component))
+    return {**defaults, **getattr(config, name)} == {**defaults, **value}
+
 @patch
 def select(self:Table,
-    **where, # values of config fields or columns, for example method="noise", train_frac=.4
+    **where, # values of settings or columns, for example method="noise", train_frac=.4
 ) -> pd.DataFrame: # rows of the summary
     "The runs that have these values."
-    settings, rows = [f.name for f in fields(RunConfig)], self.summary
+    configs, rows = self.configs, self.summary
+    known = {k for c in configs.values() for k in (*c.settings(), *vars(c))} if where else set()
     for name, value in where.items():
-        if check_name("column", name, [*settings, *rows]) in settings:
-            rows = rows[np.array([getattr(self.configs[h], name) == value for h in rows["hash"]], bool)]
+        if check_name("column", name, [*known, *self.summary]) in known:
+            rows = rows[np.array([_has(configs[h], name, value) for h in rows["hash"]], bool)]
         else: rows = rows[rows[name] == value]
     return rows
 
@@ -175,10 +185,6 @@ def _shipped_rows(table:Table, done, every:int, without:str) -> pd.DataFrame: # 
     rows = table.history[table.history["hash"].isin(done)][columns]
     return rows[(rows["step"] % every == 0) | (rows["step"] == rows.groupby("hash")["step"].transform("max"))]
 
-def _changed(config:RunConfig) -> dict: # what a config says beside the defaults
-    default = asdict(RunConfig())
-    return {k: v for k, v in asdict(config).items() if v != default[k]}
-
 # %% ../../nbs/runs/00_table.ipynb #b6d0d7fb
 def ship(
     table:Table,
@@ -196,7 +202,7 @@ def ship(
     rows = _shipped_rows(table, done["hash"], every, without)
     rows = rows.assign(hash=rows["hash"].map(numbers)).rename(columns={"hash": "run"})
     about = dict(environments=list(environments), every=every, core_hours=round(done["seconds"].sum()/3600, 3),
-                 configs={h: _changed(c) for h, c in configs.items()})
+                 configs={h: c.changed() for h, c in configs.items()})
     text = lambda frame: frame.to_csv(index=False, float_format="%.6g").encode()
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder/f"{name}_history.csv.gz", gzip.compress(text(rows), mtime=0))
@@ -211,7 +217,7 @@ def _read(path) -> pd.DataFrame: # a CSV file of the package, which need not lie
     with path.open("rb") as file: return pd.read_csv(file, compression="gzip" if path.name.endswith(".gz") else None)
 
 def _shipped_configs(name:str, changed:dict) -> dict: # hash -> `RunConfig`
-    configs = {h: RunConfig(**c) for h, c in changed.items()}
+    configs = {h: RunConfig.stored(c) for h, c in changed.items()}
     for h, c in configs.items():
         if c.hash != h: raise GrokError(f"{name}: config {h} has hash {c.hash}")
     return configs

@@ -20,9 +20,8 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from ..files import drop_checkpoint, load_checkpoint, save_checkpoint
-from ..methods.method import Method
-from ..methods.rivals import Mirrored
-from ..methods.registry import METHODS
+from ..methods.method import overrides
+from ..methods.registry import make_methods
 from ..measures.probes import Probe
 from .config import RunConfig
 from .network import with_task
@@ -142,8 +141,8 @@ def warn_if_collapsed(
     rows:list, # of the history so far
 ):
     "Warn, once, when a row's training loss is exactly 0, unless a method trains on a loss of its own."
-    own = any(METHODS[name].loss not in (Method.loss, Mirrored.loss) for name in config.method.split("+"))
-    if own or config.loss != "cross_entropy" or rows[-1]["train/loss"] != 0: return
+    own = any(overrides(m, "loss") and not overrides(m, "inputs") for m in make_methods(config.method, config.method_args))
+    if own or not config.loss.endswith("cross_entropy") or rows[-1]["train/loss"] != 0: return
     if any(r["train/loss"] == 0 for r in rows[:-1]): return
     warnings.warn(f"run {config.hash}: softmax collapse at step {rows[-1]['step']}: the loss of every training example "
                   f"is exactly 0 in {config.dtype}, so it has no gradient; a larger weight_decay or dtype='float64' "

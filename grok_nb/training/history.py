@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import GrokError, check_number, same_length
 from ..models.losses import example_losses
+from ..measures.features import only_looks
 from .config import LEVELS, RunConfig, levels_of
 
 # %% ../../nbs/training/01_history.ipynb #10a67abb
@@ -30,41 +31,46 @@ def _mean(x:Tensor) -> float: # of nothing: nan
     return x.double().mean().item() if x.numel() else float("nan")
 
 # %% ../../nbs/training/01_history.ipynb #his00021
-def _evaluate_table(logits:Tensor, task, loss:str) -> dict:
+def _laws_of(logits:Tensor, task) -> dict: # of the training pairs whose mirror image is a cell of the table
+    rows = (task.train & (task.mirror >= 0)).nonzero()[:, 0]
+    mirror, answer = task.mirror[rows], logits.argmax(-1)
+    commutes = answer[rows] == answer[mirror]
+    return {"law/commutativity/train": _mean(commutes),
+            "law/commutativity/train_unmirrored": _mean(commutes[~task.mirrored[rows]]),
+            "logit_distance": _mean((logits[rows] - logits[mirror]).square())}
+
+def _evaluate_table(logits:Tensor, task, loss:str, **args) -> dict:
     train, test = task.train, ~task.train
-    losses, right = example_losses(logits, task.labels, loss)
-    answer, n = logits.argmax(-1), len(task.table)
-    mirror = task.pairs[:, 1]*n + task.pairs[:, 0]
-    commutes = answer == answer[mirror]
-    distance = (logits[train] - logits[mirror[train]]).square()
+    losses, right = example_losses(logits, task.labels, loss, **args)
     return {"train/acc": _mean(right[train]), "train/loss": _mean(losses[train]),
             "test/acc": _mean(right[test]), "test/loss": _mean(losses[test]),
             "test/acc_mirrored": _mean(right[test & task.mirrored]),
-            "test/acc_unmirrored": _mean(right[test & ~task.mirrored]),
-            "law/commutativity/train": _mean(commutes[train]),
-            "law/commutativity/train_unmirrored": _mean(commutes[train & ~task.mirrored]),
-            "logit_distance": _mean(distance)}
+            "test/acc_unmirrored": _mean(right[test & ~task.mirrored]), **_laws_of(logits, task)}
 
 # %% ../../nbs/training/01_history.ipynb #76deb610
+def _evaluate_sides(model, task, loss:str, **args) -> tuple: # (measures, what it gives for the test inputs)
+    row = {}
+    for side, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
+        logits = predict(model, x)
+        losses, right = example_losses(logits, y, loss, **args)
+        row |= {f"{side}/acc": _mean(right), f"{side}/loss": _mean(losses)}
+    return row, logits
+
+@only_looks
 @torch.no_grad()
 def evaluate(
-    model:nn.Module, # called as model(x)
+    model:nn.Module, # called as model(x), in eval mode
     task, # a `Task`
-    loss:str="cross_entropy", # or "mse"
-) -> tuple: # (measures by name, answers: of every pair of a table (n*n,), of the test images otherwise)
-    "Accuracy, loss, commutativity and weight norm without noise."
-    if task.table is not None:
-        logits = predict(model, task.pairs)
-        row, answers = _evaluate_table(logits, task, loss), logits.argmax(-1)
+    loss:str="cross_entropy", # a name of `LOSSES`
+    **args # of the loss
+) -> tuple: # (measures by name, answers: of every pair of a table, of the test inputs otherwise)
+    "Accuracy, loss, commutativity and weight norm without noise; mode, buffers and random streams stay as they are."
+    if task.table is None: row, logits = _evaluate_sides(model, task, loss, **args)
     else:
-        row = {}
-        for side, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
-            logits = predict(model, x)
-            losses, right = example_losses(logits, y, loss)
-            row |= {f"{side}/acc": _mean(right), f"{side}/loss": _mean(losses)}
-        answers = logits.argmax(-1)
+        logits = predict(model, task.inputs)
+        row = _evaluate_table(logits, task, loss, **args)
     row["norm/l2"] = sum(p.double().square().sum() for p in model.parameters()).sqrt().item()
-    return row, answers
+    return row, logits.argmax(-1)
 
 # %% ../../nbs/training/01_history.ipynb #77cdb55c
 def check_history(

@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 
@@ -38,8 +38,8 @@ from grok_nb.files import (
 )
 from .config import RunConfig
 from .history import first_held, timed_by
-from .loop import Training, check_progress, frame_shapes, is_frame, stop_step
-from .network import check_memory, task_of, with_task
+from .loop import Training, check_progress, is_frame, stop_step
+from .network import check_memory, frame_shapes, sources, task_of, with_task
 
 # %% ../../nbs/training/04_run.ipynb #9fac4c23
 @dataclass
@@ -113,11 +113,17 @@ def read_config(
 ) -> RunConfig:
     "The config of a run folder."
     path = Path(folder)/"config.json"
-    values, known = read_json(path), {f.name for f in fields(RunConfig)}
-    if unknown := sorted(set(values) - known):
-        raise GrokError(f"{path} is not a config of this version; unknown: {str(unknown)[:200]}")
-    try: return RunConfig(**values)
+    try: return RunConfig.stored(read_json(path))
     except GrokError as e: raise GrokError(f"{path}: {e}") from None
+
+# %% ../../nbs/training/04_run.ipynb #run00040
+def _same_sources(folder:Path, config:RunConfig): # an error if what is the caller's own is not what the run began with
+    mine, path = sources(config), folder/"sources.json"
+    held = read_json(path) if os.path.lexists(path) else {}
+    if changed := sorted(k for k in mine if held.get(k, mine[k]) != mine[k]):
+        raise GrokError(f"{folder}: the source of {', '.join(changed)} has changed since this run began; register what "
+                        "is new with version=2, or choose another folder")
+    if mine and not held: write_atomic(path, json.dumps(mine, indent=1).encode())
 
 # %% ../../nbs/training/04_run.ipynb #c8524fd1
 def claim_folder(
@@ -130,13 +136,15 @@ def claim_folder(
     if os.path.lexists(folder/"config.json"):
         held = read_config(folder)
         if held.hash != config.hash:
-            differ = [f.name for f in fields(RunConfig) if getattr(held, f.name) != getattr(config, f.name)]
+            mine, theirs = config.settings(), held.settings()
+            differ = [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]
             raise GrokError(f"{folder} holds another run ({', '.join(differ)} differ); choose another folder")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GrokError(f"{folder} is not an empty folder and holds no config.json; choose another folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder/"config.json", json.dumps(asdict(config), indent=1).encode())
+    _same_sources(folder, config)
     return folder
 
 # %% ../../nbs/training/04_run.ipynb #d53df470
