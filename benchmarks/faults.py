@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,11 +170,22 @@ def header(shape, descr="<f2"):
     return out.getvalue()
 
 
-def zipped(members, compress=True):
+def odd_header(text):
+    "An npy file with any text for its header."
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(2)
+
+
+def overlapping(data):
+    "A zip file of which every member is the first one."
+    at = data.index(b"PK\1\2")
+    parts = data[at:].split(b"PK\1\2")[1:]
+    return data[:at] + b"".join(b"PK\1\2" + part[:38] + bytes(4) + part[42:] for part in parts)
+
+
+def zipped(members, kind=zipfile.ZIP_DEFLATED):
     "A zip file from (name, bytes)."
-    import zipfile
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as z, warnings.catch_warnings():
+    with zipfile.ZipFile(out, "w", kind) as z, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, data in members:
             z.writestr(name, data)
@@ -290,6 +302,12 @@ def hostile(top):
     yield "frames: zip bomb", put("frames.npz", lambda: zipped([("answers/0.npy", header((1 << 28,)) + bytes(1 << 29))])), load
     yield "frames: wrong shape", put("frames.npz", arrays_bytes({"answers/0": np.zeros(3, np.uint8)})), load
     yield "frames: wrong type", put("frames.npz", arrays_bytes({"answers/0": np.zeros(49), "embedding/0": np.zeros((8, 16))})), load
+    yield "frames: LZMA", put("frames.npz", zipped([("answers/0.npy", npy(np.zeros(49, np.uint8)))], zipfile.ZIP_LZMA)), load
+    yield "frames: bzip2", put("frames.npz", zipped([("answers/0.npy", npy(np.zeros(49, np.uint8)))], zipfile.ZIP_BZIP2)), load
+    yield "frames: members over one another", put("frames.npz", overlapping(zipped([(f"answers/{i}.npy", npy(np.zeros(49, np.uint8))) for i in range(9)]))), load
+    for text in (b"{'descr': '<f2', 'fortran_order': False, 'shape': (1,), 'x': 1}", b"{[]: 1}", b"(" * 500, b"{'descr': [('a', '<f2')], 'fortran_order': False, 'shape': (1,), }",
+                 b"{'descr': '<f2', 'fortran_order': False, 'shape': (0, 10" + b"0" * 400 + b"), }", b"\x00\xff", b"import os"):
+        yield f"frames: header {text[:30]}", put("frames.npz", zipped([("answers/0.npy", odd_header(text))])), load
     yield "frames: twice", put("frames.npz", zipped([("answers/0.npy", npy(np.zeros(49, np.uint8)))] * 2)), load
     yield "frames: no number", put("frames.npz", arrays_bytes({"answers/x": np.zeros(49, np.uint8)})), load
     yield "checkpoint: a pickle", put("checkpoint.pt", signed(pickle.dumps(Code()))), load
@@ -307,7 +325,8 @@ def hostile(top):
                              order=dict(order=torch.full((1, 9), 10**9)), methods=dict(methods=[])).items():
         yield f"checkpoint: {name}", state(**change), load
         yield f"checkpoint: {name}, fit", state(**change), go_on
-    for change in (dict(status=5), dict(seconds="x"), dict(environment=[]), dict(status="\x1b[2Jdone"), dict(extra=1), dict(sha256=[1])):
+    for change in (dict(status=5), dict(seconds="x"), dict(environment=[]), dict(status="\x1b[2Jdone"), dict(extra=1), dict(sha256=[1]),
+                   dict(seconds=10**400), dict(seconds=float("inf")), dict(status="\ud800"), dict(environment={"cpu": "\ud800"})):
         yield f"run.json: {str(change)[:40]}", about(**change), load
         yield f"run.json: {str(change)[:40]}, store", about(**change), lambda: refuse_problems(read_store(top / "store"))
     yield "an error that is a link", lambda: (forget(), (run / "run.json").unlink(), link(top / "store" / ".errors" / f"{TINY.hash}.json")()), \

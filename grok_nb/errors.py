@@ -97,7 +97,7 @@ def check_path(
     "A path that a file can have; `GrokError` for anything else."
     try:
         path = Path(value)
-        if b"\0" in os.fsencode(path): raise ValueError
+        if b"\0" in os.fsencode(path) or any(len(os.fsencode(part)) > 255 for part in path.parts): raise ValueError
     except (TypeError, ValueError): # also of half a character
         raise GrokError(f"{name} = {shown(value)}; it must be a path, as text or a pathlib.Path.") from None
     return path

@@ -77,11 +77,11 @@ def register(self:Registry,
     "Put a thing of one's own into the table."
     if thing is None: return lambda thing: self.register(name, thing, version)
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,63}", name)):
-        raise GrokError(f"{self.kind} name {shown(name)}; it must be letters, digits and _, no digit first, at most 64.")
+        raise GrokError(f"{self.kind} name {shown(name)}; it must be letters, digits and _, no digit first.")
     if name in self.shipped: raise GrokError(f"{self.kind} {name!r} comes with the package. Choose another name.")
     try: _signature(thing)
     except (TypeError, ValueError):
-        raise GrokError(f"{self.kind} {name!r} is {shown(thing)}; it must be a function or a class of one's own.") from None
+        raise GrokError(f"{self.kind} {name!r} is {shown(thing)}; it must be a function or a class.") from None
     key = name if check_whole("version", version, 1) == 1 else f"{name}@{version}"
     self[key], self.prints[key] = thing, fingerprint(thing)
     return thing

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from grok_nb.errors import GrokError
-from grok_nb.measures import information, probes, radius, robustness
+from grok_nb.measures import information, laws, probes, radius, robustness
 from grok_nb.measures.features import gaussian, hooks, observe
 from grok_nb.measures.probes import Probe, probe_spec
 from grok_nb.methods.penalties import Abelian
@@ -20,7 +20,7 @@ from grok_nb.methods.rivals import StableMax
 from grok_nb.models.losses import example_losses
 from grok_nb.models.transformer import FastTransformer
 from grok_nb.models.mlps import MLP
-from grok_nb.tasks.task import Task
+from grok_nb.tasks.task import Task, table_task
 from grok_nb.training.config import RunConfig
 from grok_nb.training.loop import Training
 
@@ -202,8 +202,11 @@ def test_modes_of_a_measure_that_fails():
     before = picture(net)
     with pytest.raises(GrokError):
         robustness.perturbation_error(net, task.x_train, 0.1, read=lambda out: out.sum())
-    with pytest.raises(IndexError):
+    with pytest.raises(GrokError, match="labels from 9 to 11"):
         robustness.sharpness(net, task.x_train, task.y_train + 9)
+    with pytest.raises(GrokError, match="this CNN, given inputs of shape .12, 7., fails") as failed:
+        robustness.sharpness(net, task.x_train[:, :7], task.y_train)
+    assert isinstance(failed.value.__cause__, RuntimeError)  # torch's own error, with its traceback
     assert_same(before, picture(net))
 
 
@@ -540,3 +543,124 @@ def test_sharpness_of_fused_attention():
     single = copy.deepcopy(net).float()
     assert robustness.sharpness(single, task.x_train, task.y_train, generator=seed()).value.item() == pytest.approx(
         robustness.sharpness(net, task.x_train, task.y_train, generator=seed()).value.item(), rel=1e-2)
+
+
+# --- a model in the manner of TransformerLens: its own embedding, hook points, heads in a dimension, all positions ---
+
+
+class HookPoint(nn.Module):
+    def forward(self, x):
+        return x
+
+
+class Embed(nn.Module):
+    def __init__(self, n, d):
+        super().__init__()
+        self.W_E = nn.Parameter(torch.randn(n, d))
+
+    def forward(self, tokens):
+        return self.W_E[tokens]
+
+
+class Block(nn.Module):
+    def __init__(self, d=8, heads=2):
+        super().__init__()
+        self.W_Q, self.W_K, self.W_V = (nn.Parameter(torch.randn(heads, d, d // heads) / d**0.5) for _ in range(3))
+        self.W_O = nn.Parameter(torch.randn(heads, d // heads, d) / d**0.5)
+        self.W_in, self.W_out = nn.Parameter(torch.randn(d, 16) / d**0.5), nn.Parameter(torch.randn(16, d) / 4)
+        self.ln, self.hook_pattern, self.hook_post, self.hook_resid_post = nn.LayerNorm(d), HookPoint(), HookPoint(), HookPoint()
+
+    def forward(self, x):
+        h = self.ln(x)
+        q, k, v = (torch.einsum("npd,hde->nhpe", h, W) for W in (self.W_Q, self.W_K, self.W_V))
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        pattern = self.hook_pattern((q @ k.mT / 2).masked_fill(hidden, -math.inf).softmax(-1))
+        x = x + torch.einsum("nhpe,hed->npd", pattern @ v, self.W_O)
+        return self.hook_resid_post(x + self.hook_post((x @ self.W_in).relu()) @ self.W_out)
+
+
+class Hooked(nn.Module):
+    "Logits (n, position, vocabulary), as `HookedTransformer` gives them."
+
+    def __init__(self, vocabulary=7):
+        super().__init__()
+        self.embed, self.hook_embed = Embed(vocabulary + 1, 8), HookPoint()
+        self.blocks, self.W_U = nn.ModuleList([Block(), Block()]), nn.Parameter(torch.randn(8, vocabulary) / 8**0.5)
+
+    def forward(self, tokens, return_type="logits"):
+        x = self.hook_embed(self.embed(torch.nn.functional.pad(tokens, (0, 1), value=7)))
+        for block in self.blocks:
+            x = block(x)
+        return x @ self.W_U
+
+
+def hooked():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Hooked().double(), table_task([[(a + b) % 7 for b in range(7)] for a in range(7)], 0.5)
+
+
+LAST = "blocks.1.hook_resid_post"
+NEEDS = {  # probe -> (what it is told, what it says if it is not told)
+    "information": (dict(at="hook_embed", read="last", entropy=[LAST], information=[["hook_embed", LAST]], label_information=["output"]), "name the layers"),
+    "robustness": (dict(at="hook_embed", read="last"), "(?s)at='input' is where int64 flows.*at='embed'"), "norms": ({}, None),
+    "training_signals": (dict(read="last"), "read="), "law": (dict(read="last"), "read="),
+    "spectrum": (dict(layer=LAST, read="last"), "layer="), "early_warning": (dict(layer=LAST, read="last", at="blocks.0.hook_post"), "layer="),
+    "bound": (None, "discrete inputs")}
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_every_probe_on_a_model_with_hook_points(name):
+    assert set(NEEDS) == set(probes.MEASURES)
+    (net, task), (told, says) = hooked(), NEEDS[name]
+    before = picture(net)
+    if says:
+        with pytest.raises(GrokError, match=says):
+            Probe(name)(net, task)
+    if told is not None:
+        got = Probe({"name": name, **told})(net, task, seed=1)
+        assert repr(got) == repr(Probe({"name": name, **told})(net, task, seed=1))
+        assert all(math.isfinite(v) for k, v in got.items() if not k.startswith("law/"))  # of a law there may be no statement
+    assert_same(before, picture(net))
+
+
+def test_numbers_of_a_model_with_hook_points():
+    net, task = hooked()
+    Z = observe(net, task.x_train, LAST, read="last")[LAST]
+    torch.testing.assert_close(Z @ net.W_U, net(task.x_train)[:, -1])
+    got = Probe(dict(name="information", at="hook_embed", read="last", sigma=0.0, entropy=[LAST], information=[], label_information=[]))(net, task)
+    assert got[f"pe/{LAST}"] == pytest.approx(entropy(Z.detach()), rel=1e-9) and got[f"ed/{LAST}"] == pytest.approx(0, abs=1e-9)
+    assert Probe(dict(name="norms"))(net, task)["norm/first"] == pytest.approx(net.W_U.norm().item())  # its own come before its parts'
+
+
+def test_laws_of_one_hot_and_token_inputs_alike():
+    class Table(nn.Module):
+        "Answers by heart, all but those of one row."
+
+        def forward(self, x):
+            a, b = (x.unflatten(1, (2, 7)).argmax(2) if x.is_floating_point() else x).unbind(1)
+            return F.one_hot((a + b + (a == 3)) % 7, 7).double()
+
+    square = [[(a + b) % 7 for b in range(7)] for a in range(7)]
+    tokens, one_hot = (Probe("law")(Table(), table_task(square, 0.5, encoding=encoding)) for encoding in ("tokens", "one_hot"))
+    assert repr(tokens) == repr(one_hot) and tokens["law/commutativity"] == pytest.approx(1 - 12 / 49)
+    wide = table_task([[0, 1], [1, 2], [2, 0]], 0.5, n_tokens=3)
+    for call in (lambda: Probe("law")(Table(), wide), lambda: laws.law_table(wide.labels, wide), lambda: laws.law_shares(wide.labels, wide.table)):
+        with pytest.raises(GrokError, match="needs a square table"):
+            call()
+
+
+def test_probes_of_a_regression_say_what_they_need():
+    net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    x, y = torch.randn(12, 5, generator=seed()).double(), torch.randn(12, 2, generator=seed()).double()
+    task = Task("teacher", x[:8], y[:8], x[8:], y[8:], n_classes=2)
+    with pytest.raises(GrokError, match="has no classes"):
+        Probe(dict(name="early_warning", layer="1"))(net, task)
+    with pytest.raises(GrokError, match="mse"):
+        Probe("training_signals")(net, task)
+    got = Probe(dict(name="training_signals", loss="mse"))(net, task)
+    slopes = torch.autograd.grad((net(task.x_train) - task.y_train).square().mean(), list(net.parameters()))
+    assert got == {"grad_norm": pytest.approx(torch.cat([s.flatten() for s in slopes]).norm().item())}
+    exact = robustness.sharpness(net, task.x_train, task.y_train, "mse", probes=4000, generator=seed())
+    H = torch.func.hessian(lambda w: (torch.func.functional_call(net, w, (task.x_train,)) - task.y_train).square().sum() / 16)(dict(net.named_parameters()))
+    assert abs(exact.value - sum(H[k][k].reshape(w.numel(), -1).trace() for k, w in net.named_parameters())) < 4 * exact.se

@@ -208,7 +208,7 @@ class Claim:
     "A claim of the paper, or one of ours."
     name:str # "C1", ...
     statement:str # what is claimed, in a sentence
-    page:str # the notebook that shows it, among the claims' pages
+    page:str # the notebook that shows it, among the claims' pages; "": there is none yet
     later:tuple=() # parts that have no runs and no plan yet, in words
 
 # %% ../../nbs/claims/22_claims.ipynb #0c1f1ad4
@@ -234,11 +234,11 @@ CLAIMS = {claim.name: claim for claim in (
           "13_staircase"),
     Claim("C14", "ours: in standard training commutativity on unmirrored pairs comes before test accuracy, against C8",
           "14_commutativity_first"),
-    Claim("C15", "ours: all of the commutativity story is the architecture's", "15_architecture",
+    Claim("C15", "ours: all of the commutativity story is the architecture's", "",
           ("staircase, lead of the law and speed-up by noise with tied and untied embeddings, transformer and MLP",)),
-    Claim("C16", "ours: steps to grok x learning rate x weight decay is one constant a task", "16_law_of_delay",
+    Claim("C16", "ours: steps to grok x learning rate x weight decay is one constant a task", "",
           ("slope of log steps on log(learning rate x weight decay)",)),
-    Claim("C17", "ours: tuned training no longer groks, it learns", "17_still_grokking",
+    Claim("C17", "ours: tuned training no longer groks, it learns", "",
           ("step of the grok over step of the fit, against total time",)),
 )}
 
@@ -367,6 +367,7 @@ def claims_text(
     "All claims as one table, a row a claim."
     lines = ["| | claim | verdict | parts |", "| --- | --- | --- | --- |"]
     for r in table.itertuples():
-        link = f"[{r.claim}]({prefix}{CLAIMS[r.claim].page}.html)"
+        page = CLAIMS[r.claim].page
+        link = f"[{r.claim}]({prefix}{page}.html)" if page else r.claim
         lines.append(f"| {link} | {r.statement} | **{r.verdict}** | {r.parts} |")
     return "\n".join(lines)

@@ -118,7 +118,7 @@ def gauss_newton_trace(
 def sharpness(
     model:nn.Module, # any module
     x:Tensor, # (n, ...) inputs
-    y:Tensor, # (n,) labels, whole numbers below the number of outputs
+    y:Tensor, # (n,) labels, whole numbers below the number of outputs; for "mse" also numbers (n, d) to regress
     loss:str="cross_entropy", # mean over the inputs; "mse": (1/2n) sum ||f - one-hot||^2
     probes:int=8, # probe vectors, 2 to 10,000
     generator:torch.Generator=None, # of the signs; None: as the global one would draw, which is left where it is
@@ -127,9 +127,10 @@ def sharpness(
     "Trace of the loss Hessian, by Hessian-vector products (Hutchinson 1990); of a fast model's through its slow twin."
     weights = trained_weights(model)
     with sdpa_kernel(SDPBackend.MATH): out = logits_of(slow_twin(model), x, read)
-    y = check_labels(y, out)
+    targets = loss == "mse" and y.is_floating_point() and y.shape == out.shape # numbers to regress
+    if not targets: y = check_labels(y, out)
     if loss == "cross_entropy": value = nn.functional.cross_entropy(out, y)
-    else: value = (out - nn.functional.one_hot(y, out.shape[1])).square().sum()/2/len(out)
+    else: value = (out - (y if targets else nn.functional.one_hot(y, out.shape[1]))).square().sum()/2/len(out)
     slopes = _slopes(value, weights, again=True)
     def once():
         signs = [_probe_signs(w, generator) for w in weights]

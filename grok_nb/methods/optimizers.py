@@ -85,7 +85,7 @@ def _package(name:str): # the module that a name with a colon speaks of
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00020
 @cache
-def _named_class(name:str): # the class of optimisers that "torch:CLASS" or "pytorch_optimizer:CLASS" names; None: no colon
+def _named_class(name:str): # the class that "torch:CLASS" or "pytorch_optimizer:CLASS" names; None: there is no colon
     if ":" not in name: return None
     found, base = getattr(_package(name), name.partition(":")[2], None), torch.optim.Optimizer
     if not (isinstance(found, type) and issubclass(found, base)) or found is base:

@@ -36,7 +36,8 @@ def make_methods(
     args:dict=None, # arguments, each for the methods that have it
 ) -> list: # of `Method`
     "The methods of a run; an unknown name or argument is an error that lists the known ones."
-    if not isinstance(name, str): raise GrokError(f"method = {shown(name)}; it must be a name, or several joined by '+'.")
+    if not isinstance(name, str):
+        raise GrokError(f"method = {shown(name)}; it must be a name, or several joined by '+'.")
     names, args = check_names("method", name.split("+"), METHODS), dict(args or {})
     classes, known = [METHODS[o] for o in names], [METHODS.arguments(o) for o in names]
     if odd := [o for o, kind in zip(names, classes) if not (isinstance(kind, type) and issubclass(kind, Method))]:

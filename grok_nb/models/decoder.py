@@ -185,7 +185,7 @@ def _pick(
 ) -> Tensor: # (S, n, d)
     "Rows of S tables."
     first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
-    return table.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+    return F.embedding(index + first, table.flatten(0, 1))
 
 def _map(x:Tensor, W:Tensor, b:Tensor=None) -> Tensor: # (S, n, in), (S, out, in), (S, out) -> (S, n, out)
     return x @ W.mT if b is None else torch.baddbmm(b[:, None], x, W.mT)
@@ -210,10 +210,8 @@ def _read(
     width = q.shape[-1] // n_heads
     heads = torch.eye(n_heads, dtype=q.dtype, device=q.device).repeat_interleave(width, 1)
     scores = torch.stack([(q * k) @ heads.mT for k in keys]) / math.sqrt(width)
-    weights = scores.softmax(0) @ heads
-    read = weights[0] * values[0]
-    for w, v in zip(weights[1:], values[1:]): read = torch.addcmul(read, w, v)
-    return read
+    weights = (scores.softmax(0) @ heads).unbind(0)
+    return sum((w * v for w, v in zip(weights[1:], values[1:])), weights[0] * values[0])
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00069
 def _projected(

@@ -139,10 +139,10 @@ def _layer(params:dict, i:int, x:Tensor) -> Tensor: # (S, n, inputs) -> (S, n, o
 @patch
 def _first_layer(self:MLP, params:dict, batch:Tensor, noise) -> Tensor: # (S, n, outputs)
     if self.operands is None: return _layer(params, 0, (batch if noise is None else batch + noise).flatten(2))
-    seed = torch.arange(len(batch), device=batch.device)[:, None]
-    def rows(table, column): return table.flatten(0, 1).index_select(0, (column + seed*table.shape[1]).flatten())
-    first, *others = map(rows, self._tables(params), batch.unbind(-1))
-    out = sum(others, first).unflatten(0, batch.shape[:2])
+    rows = batch + self.operands.n_tokens * torch.arange(len(batch), device=batch.device)[:, None, None]
+    tables = zip(rows.unbind(-1), self._tables(params))
+    first, *others = (F.embedding(column, table.flatten(0, 1)) for column, table in tables)
+    out = sum(others, first)
     if noise is None: return out
     noise = noise.flatten(2) if self.join == "concat" else noise.sum(2)
     return torch.baddbmm(out, noise, params["layers.0.weight"].mT)

@@ -69,7 +69,7 @@ def _one_tensor(out, what:str) -> Tensor: # `out`, if it is a tensor
     raise GrokError(f"{what} gives a {type(out).__name__}; it must give one tensor, (n, ...). Wrap it to pick one.")
 
 # %% ../../nbs/models/05_stack.ipynb #stk00064
-def _adding(where:str, noise:Tensor): # a forward hook; noise for the first positions alone leaves the others as they are
+def _adding(where:str, noise:Tensor): # a forward hook; noise on the first positions alone leaves the others alone
     def add(module, args, out):
         lacking = _one_tensor(out, f"noise_at = {where!r}: that module").dim() > 2 and out.shape[-2] - noise.shape[-2]
         return out + (F.pad(noise, (0, 0, 0, lacking)) if lacking else noise)
@@ -253,7 +253,7 @@ def prepare(self:Stack,
 def make_stack(
     models:list, # S modules of one kind
     seeds:list, # S whole numbers
-    at:str="", # where noise goes in: "input", or a submodule's name; "": where the model says (`noise_at`), or the input
+    at:str="", # where noise goes in: "input", or a submodule; "": where the model says (`noise_at`), or the input
     plain:bool=False, # no fast path: for second derivatives, and for who looks at hidden units
 ) -> Stack:
     "The stack of these models: the fast one where they have `stacked_logits` and draw nothing themselves."

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -140,7 +140,8 @@ def stacks(
     return [group[i:i+size] for group in groups.values() for i in range(0, len(group), size)]
 
 def _stacking_pays(configs:list) -> bool: # a step so small that most of its time is overhead: under 1 MFLOP a layer
-    small = [c for c in configs if c.model == "transformer" and "p" in c.settings() and c.train_frac*c.p**2*c.d_mlp < 1e5]
+    pairs = [c for c in configs if c.model == "transformer" and hasattr(c, "p")]
+    small = [c for c in pairs if c.train_frac*c.p**2*c.d_mlp < 1e5]
     return any(len(group) > 3 for group in stacks(small, 16))
 
 # %% ../../nbs/runs/01_sweep.ipynb #3601518a

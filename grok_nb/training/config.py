@@ -91,8 +91,9 @@ def _like(name:str, value, default): # the value in the type of the default
 # %% ../../nbs/training/00_config.ipynb #cfg00044
 def _kept(component:str, name:str, args:dict) -> dict: # plain, and only what differs from the defaults
     try: args = dict(args)
-    except (TypeError, ValueError): raise GrokError(f"{component}_args = {shown(args)}; it must be a dict of arguments.") from None
-    if any(not isinstance(k, str) for k in args): raise GrokError(f"{component}_args = {shown(args)}; its keys must be names.")
+    except (TypeError, ValueError): args = None
+    if args is None or any(not isinstance(k, str) for k in args):
+        raise GrokError(f"{component}_args = {shown(args)}; it must be a dict of arguments by name.")
     defaults = component_arguments(component, name)
     full = {k: _plain(_like(k, v, defaults[k]) if k in defaults else v) for k, v in args.items()}
     return {k: v for k, v in full.items() if k not in defaults or v != _plain_default(defaults[k])}
@@ -161,7 +162,8 @@ class RunConfig:
     def __init__(self, **settings):
         for name, value in _values(settings).items(): object.__setattr__(self, name, value)
         for component in COMPONENTS:
-            _check_component(component, getattr(self, component), json.dumps(getattr(self, f"{component}_args"), sort_keys=True))
+            args = json.dumps(getattr(self, f"{component}_args"), sort_keys=True)
+            _check_component(component, getattr(self, component), args)
 
     def __getattr__(self, name): return _setting(self, name) # asked only where there is no field of this name
 
@@ -172,7 +174,8 @@ _WHOLE = {"seed": _SEED, "split_seed": _SEED, "init_seed": _SEED, "noise_seed": 
 _REAL = {"target": "(0, 1]", "stop_factor": "[0, inf)"}
 
 def _check_field(name:str, value): # the value, of a field that is no component's
-    if name in _WHOLE and (value is not None or not name.endswith("_seed")): return check_whole(name, value, *_WHOLE[name])
+    if value is None and name.endswith("_seed"): return None
+    if name in _WHOLE: return check_whole(name, value, *_WHOLE[name])
     if name in _REAL: return float(check_number(name, value, _REAL[name]))
     if name == "dtype": return check_name(name, value, ("float32", "float64"))
     if name == "data" and not (isinstance(value, str) and re.fullmatch("([0-9a-f]{12})?", value)):
@@ -187,7 +190,8 @@ def _full_probes(probes, log_every:int) -> tuple:
         raise GrokError(f"probes = {shown(probes)}; they must be a list of probes ({str(e)[:200]}).") from None
     for probe in full:
         if probe["every"] % log_every:
-            raise GrokError(f"probe {probe['name']!r}: every = {probe['every']}; log_every = {log_every} must divide it.")
+            raise GrokError(f"probe {probe['name']!r}: every = {probe['every']}; "
+                            f"log_every = {log_every} must divide it.")
     return full
 
 # %% ../../nbs/training/00_config.ipynb #cfg00052
@@ -243,7 +247,7 @@ def seed_for(self:RunConfig,
 def stored(cls:RunConfig,
     values:dict, # field -> value, as a file holds them
 ) -> RunConfig:
-    "The config that a file holds; names that are not registered in this process, and their arguments, stay as they are."
+    "The config that a file holds; names that this process has not registered, and their arguments, stay as they are."
     if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
         raise GrokError(f"no config of this version; unknown: {str(unknown)[:200]}")
     foreign = {o for o, registry in COMPONENTS.items() if not _is_known(o, values.get(o))}
@@ -282,8 +286,10 @@ def paper_config(
     "The paper's settings for a task and method, with changes."
     base = {}
     if task == "mnist":
-        base = dict(loss="mse", batch_size=200, model_args=dict(init_scale=8.), steps=100_000, log_every=100, target=.85)
-        if settings.get("optimizer", "adamw") == "adamw": base["optimizer_args"] = dict(weight_decay=.02, betas=(.9, .999))
+        base = dict(loss="mse", batch_size=200, steps=100_000, log_every=100, target=.85)
+        if settings.get("model", "mlp") == "mlp": base["model_args"] = dict(init_scale=8.)
+        if settings.get("optimizer", "adamw") == "adamw":
+            base["optimizer_args"] = dict(weight_decay=.02, betas=(.9, .999))
         if method == "noise": base["method_args"] = dict(lambda1=.06, lambda2=.03)
     return RunConfig(**{**base, "task": task, "method": method, **settings})
 

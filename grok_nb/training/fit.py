@@ -141,7 +141,8 @@ def warn_if_collapsed(
     rows:list, # of the history so far
 ):
     "Warn, once, when a row's training loss is exactly 0, unless a method trains on a loss of its own."
-    own = any(overrides(m, "loss") and not overrides(m, "inputs") for m in make_methods(config.method, config.method_args))
+    methods = make_methods(config.method, config.method_args)
+    own = any(overrides(m, "loss") and not overrides(m, "inputs") for m in methods)
     if own or not config.loss.endswith("cross_entropy") or rows[-1]["train/loss"] != 0: return
     if any(r["train/loss"] == 0 for r in rows[:-1]): return
     warnings.warn(f"run {config.hash}: softmax collapse at step {rows[-1]['step']}: the loss of every training example "

@@ -40,7 +40,7 @@ def _alike(configs) -> list:
     return configs
 
 # %% ../../nbs/training/03_loop.ipynb #0e6461f3
-def _looks_inside(method:Method) -> bool: # it derives gradients once more, or sees hidden units: no fast path can do that
+def _looks_inside(method:Method) -> bool: # it derives gradients or sees hidden units, which no fast path can show
     return method.second_order or overrides(method, "hidden")
 
 class Training:
@@ -72,8 +72,8 @@ class Training:
         self.order = torch.empty(S, 0, dtype=torch.long, device=self.device) # what is left of the epoch, by seed
         self.uneven = len({self._widen(x[None]).shape[1] for x in self.x}) > 1 # methods add unlike numbers of inputs
         if self.uneven and S > 1 and not isinstance(self.stack, FastStack):
-            raise Unstackable(f"{first.method} cannot be stacked on this model: it adds more inputs in one seed than in "
-                              "another, and they are filled up with some that the model would see, too")
+            raise Unstackable(f"{first.method} cannot be stacked on this model: it adds more inputs in one seed than "
+                              "in another, and they are filled up with some that the model would see, too")
         self.full = self._prepare(self.x) if not 0 < first.batch_size < self.x.shape[1] else None
 
     @torch.no_grad()
@@ -307,7 +307,8 @@ def state_of(self:Training,
     whole = self.state()
     own = {k: cut(whole[k]) for k in ("train_acc", "order", "params", "buffers")}
     lists = {k: [whole[k][i]] for k in ("hashes", "rows", "frames")}
-    return {"step": self.step, **own, **lists, "optimizer": self.optimizer.state_of(i), "methods": [cut(m) for m in whole["methods"]],
+    return {"step": self.step, **own, **lists, "optimizer": self.optimizer.state_of(i),
+            "methods": [cut(m) for m in whole["methods"]],
             "streams": {k: [gs[i]] for k, gs in whole["streams"].items()}}
 
 # %% ../../nbs/training/03_loop.ipynb #loop0043
@@ -357,7 +358,8 @@ def check_state(self:Training, state:dict):
     twin = Training(self.configs, self.device, self.tasks)
     if state["step"]: twin.update(*twin.forward()[:2])
     own = twin.state()
-    for k in ("train_acc", "params", "buffers", "optimizer", "streams", "methods"): _need(_form(state.get(k)) == _form(own[k]), k)
+    for k in ("train_acc", "params", "buffers", "optimizer", "streams", "methods"):
+        _need(_form(state.get(k)) == _form(own[k]), k)
 
 # %% ../../nbs/training/03_loop.ipynb #43fe49cd
 @patch
