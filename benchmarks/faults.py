@@ -1,6 +1,6 @@
 """How much a run survives: kills at random moments, damaged files, a stranger's files, and configs of every kind.
 
-python benchmarks/faults.py [--kills 60] [--flips 240] [--configs 1000] [--seed 0]
+python benchmarks/faults.py [--kills 60] [--flips 240] [--configs 1000] [--calls 10000] [--probes 10000] [--seed 0]
 
 A killed run is a fork of this process, which has torch loaded, so that a kill costs no import; it writes a checkpoint
 at every step, so that many kills come in the middle of a write. A stranger's files are read in a fork as well, whose
@@ -390,6 +390,8 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--flips", type=int, default=240)
     parser.add_argument("--configs", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--probes", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -410,4 +412,6 @@ if __name__ == "__main__":
     from test_properties import fuzz_configs
     trained, refused = fuzz_configs(args.configs)
     print(f"generated configs: {trained} trained, {refused} were refused with GrokError, none did anything else")
-    sys.exit(bool(lost or gone or noticed < n or any(said != "refused" for _, said in met)))
+    import fuzz
+    wrong = fuzz.report(args.calls, args.probes, args.seed)
+    sys.exit(bool(lost or gone or noticed < n or wrong or any(said != "refused" for _, said in met)))

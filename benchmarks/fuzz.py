@@ -34,7 +34,7 @@ from grok_nb.measures.entropy import Estimate, check_features_matrix, estimate, 
 from grok_nb.measures.probes import MEASURES, Probe
 from grok_nb.measures.spectra import irreps
 from grok_nb.models.transformer import FastTransformer
-from grok_nb.models.zoo import MLP
+from grok_nb.models.mlps import MLP
 from grok_nb.tasks.groups import operation
 from grok_nb.tasks.task import Task, table_task
 
@@ -73,7 +73,7 @@ def transformer():
 
 
 def mlp(task=None):
-    return MLP((16, 6, 6, 3), 1., seed())
+    return MLP(16, 3, width=6, generator=seed())
 
 
 def conv():
@@ -211,7 +211,7 @@ def goods():
         "measures.features.check_read": lambda: dict(name="read", read="last"),
         "measures.features.check_labels": lambda: dict(y=torch.arange(3), out=torch.zeros(3, 3)),
         "measures.information.check_layer_pairs": lambda: dict(name="information", pairs=[("a", "b")]),
-        "measures.laws.need_square": lambda: dict(task=pairs_task()), "measures.probes.check_task": lambda: dict(name="task", task=pairs_task()),
+        "measures.laws.cell_order": lambda: dict(task=pairs_task()), "measures.probes.check_task": lambda: dict(name="task", task=pairs_task()),
         "measures.probes.probe_spec": lambda: dict(spec={"name": "norms", "every": 5}),
         "analysis.transitions.check_curve": lambda: dict(steps=[1, 2], values=[3, 4]),
         "analysis.transitions.transition": lambda: dict(steps=history()["step"], values=history()["test/acc"], log=False, after=0, penalty=16.),
@@ -425,6 +425,20 @@ def warm_up():
             public(room)[function](**good())
 
 
+def report(calls, probes, number):
+    "Try so many of each, print what is wrong and the figures; how many were wrong."
+    warm_up()
+    bad = 0
+    for what, tried in (("calls of public functions", wrong_calls(calls, number)), ("probes", wrong_probes(probes, number))):
+        found = judged(tried)
+        for call, said in failures(found):
+            print(f"  {call}: {said}")
+        bad += len(failures(found))
+        print(f"{what}: {len(found)}, of which {sum(s == 'answered' for _, s in found)} were answered, {sum(s == 'refused' for _, s in found)} refused, "
+              f"{len(failures(found))} neither", flush=True)
+    return bad
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000)
@@ -432,13 +446,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    warm_up()
-    bad = 0
-    for what, calls in (("calls of public functions", wrong_calls(args.calls, args.seed)), ("probes", wrong_probes(args.probes, args.seed))):
-        found = judged(calls)
-        for call, said in failures(found):
-            print(f"  {call}: {said}")
-        bad += len(failures(found))
-        print(f"{what}: {len(found)}, of which {sum(s == 'answered' for _, s in found)} were answered, {sum(s == 'refused' for _, s in found)} refused, "
-              f"{len(failures(found))} neither", flush=True)
-    sys.exit(bool(bad))
+    sys.exit(bool(report(args.calls, args.probes, args.seed)))

@@ -92,7 +92,7 @@ def images(seed):
 
 SMALL = dict(d_model=32, n_heads=4, d_mlp=128)
 CASES = { # name -> (makes a network, data, seeds)
-    "decoder, 2 layers, d 128, half batch of 512": (lambda: Decoder(97), sums(97, 512 / 97**2 + 1e-9), 8),
+    "decoder, 2 layers, d 128, batches of 512": (lambda: Decoder(97), sums(97, 512 / 97**2 + 1e-9), 8),
     "decoder, 2 layers, d 128, p = 97": (lambda: Decoder(97), sums(97), 8),
     "decoder, 2 layers, d 32, p = 31": (lambda: Decoder(31, **SMALL), sums(31), 8),
     "decoder, 2 layers, d 32, p = 31 ": (lambda: Decoder(31, **SMALL), sums(31), 16),

@@ -14,7 +14,7 @@ def main(p):
     "One training step for each line read."
     answers, sys.stdout = sys.stdout, sys.stderr  # what the library prints is not an answer
     n = int(0.3 * p * p)
-    index = torch.randperm(p * p, generator=torch.Generator().manual_seed(0))[:n]
+    index = torch.randperm(p * p, generator=torch.Generator().manual_seed(0))[:n].sort().values
     pairs = torch.stack([index // p, index % p, torch.full_like(index, p)], 1)
     labels = (pairs[:, 0] + pairs[:, 1]) % p
     config = HookedTransformerConfig(n_layers=1, n_heads=4, d_model=128, d_head=32, d_mlp=512, act_fn="relu", n_ctx=3,

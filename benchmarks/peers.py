@@ -27,30 +27,41 @@ class EncoderLayer(nn.Module):
 
 
 def addition(p, train_frac=0.3, seed=0):
-    "Pairs (n, 2) and labels (n,) of addition modulo p."
+    "Pairs (n, 2) and labels (n,) of addition modulo p, in the order of a task's."
     n = int(train_frac * p * p)
-    index = torch.randperm(p * p, generator=torch.Generator().manual_seed(seed))[:n]
+    index = torch.randperm(p * p, generator=torch.Generator().manual_seed(seed))[:n].sort().values
     pairs = torch.stack([index // p, index % p], 1)
     return pairs, pairs.sum(1) % p
 
 
-def stepper(model, pairs, labels, noise_positions=0, fused_loss=False):
-    "A function that takes one training step: noise, forward, backward, AdamW, accuracy from the same logits."
+def stepper(model, pairs, labels, noise_positions=0, fused_loss=False, method=None, lap=lambda part: None):
+    """A function that takes one training step: noise, forward, backward, AdamW, accuracy from the same logits.
+
+    `method` is a penalty of ours; `lap` is called with the name of each part when it is done."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
-    x = model.prepare(pairs) if isinstance(model, FastTransformer) else pairs
+    every = pairs if method is None else method.inputs(pairs[None])[0]
+    x = model.prepare(every) if isinstance(model, FastTransformer) else every
     d_model = 128 if not hasattr(model, "W_E") else model.W_E.shape[1]
 
     def step():
         noise = torch.empty(len(pairs), noise_positions, d_model).normal_(0, 0.4) if noise_positions else None
-        logits = model(x, noise)
+        lap("noise")
+        out = model(x, noise)
+        lap("forward")
+        logits = out[: len(labels)]
         if fused_loss:
             losses, right = cross_entropy(logits, labels)
             loss, accuracy = losses.mean(), right.float().mean()
         else:
             loss, accuracy = nn.functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+        if method is not None:
+            loss = loss + method.penalty(out[None], {}, 0).sum()
+        lap("loss, accuracy")
         optimizer.zero_grad()
         loss.backward()
+        lap("backward")
         optimizer.step()
+        lap("AdamW")
         return accuracy.item()
 
     return step

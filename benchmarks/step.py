@@ -1,94 +1,152 @@
 """Steps per second of one training step at p = 113: fast path, the formula, and others doing the same job.
 
-    python benchmarks/step.py [--p 113] [--repeats 7] [--lens PYTHON]
+    python benchmarks/step.py [--p 113] [--repeats 7] [--threads 1 2] [--lens PYTHON] [--jax PYTHON]
 
-Every row is measured side by side: medians of interleaved repeats, ratios to the best of the others. PYTHON is the
-interpreter of an environment that has TransformerLens (see lens.py).
+Every row is measured side by side: medians of interleaved repeats, ratios to the best of the others, and to JAX. PYTHON is
+the interpreter of an environment that has TransformerLens (see lens.py), or JAX (see jaxstep.py). Below the rows: what
+each part of a step takes, and the least time that its products and its large arrays need on this machine.
 """
 import argparse
 import subprocess
 import time
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from peers import EncoderLayer, addition, interleaved, stepper
 
+from grok_nb.methods.penalties import Abelian, with_mirrors
 from grok_nb.models.transformer import FastTransformer
 from grok_nb.training.fit import torch_threads
 
+OURS = {"fast": (0, None), "noise on a and b": (2, None), "noise on all": (3, None), "abelian penalty": (0, Abelian)}
 
-def lens(python, p):
-    "A function that sends a line to TransformerLens and waits until it is done."
-    script = str(Path(__file__).parent / "lens.py")
-    process = subprocess.Popen([python, script, str(p)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+def other(python, script, *args):
+    "A function that sends a line to a program of another environment and waits until it is done."
+    command = [python, str(Path(__file__).parent / script), *map(str, args)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(line="go"):
         process.stdin.write(line + "\n")
         process.stdin.flush()
-        assert process.stdout.readline() == "done\n"
+        answer = process.stdout.readline()
+        assert answer == "done\n", f"{script} gave {answer!r}"
 
     return ask
 
 
-def gflop(p, n, d_model=128, d_mlp=512):
-    "Operations (1e9) of a step's matrix products, forward and backward: written out densely, and as the fast path does it."
-    classes, rows = p + -p % 16, 2 * p
-    dense = n * (d_model * d_model + 2 * d_model * d_mlp + d_model * p) + (2 * p + 1) * 3 * d_model**2  # keys, values from tables
-    fast = (n * d_mlp * classes + n * 8 * (classes + d_mlp)  # readout; bags of 8 table rows a pair
-            + rows * d_model * (d_model + classes + d_mlp)  # values, and their tables for four heads together
-            + (classes + d_mlp) * d_model**2 + classes * d_model * d_mlp)  # merged weights
-    return 6 * dense / 1e9, 6 * fast / 1e9
-
-
-def sgemm(n, inner, out, repeats=9):
-    "Best GFLOP/s of x @ W.T for x (n, inner), W (out, inner)."
-    x, W = torch.randn(n, inner), torch.randn(out, inner)
-    best = 0
+def best(function, repeats=15):
+    "Least seconds of a call."
+    times = []
     for _ in range(repeats):
         before = time.perf_counter()
-        x @ W.T
-        best = max(best, 2e-9 * n * inner * out / (time.perf_counter() - before))
-    return best
+        function()
+        times.append(time.perf_counter() - before)
+    return min(times)
 
 
-def measure(p, threads, repeats, ask):
-    "Print one table for a number of threads."
+def product_rate(n):
+    "GFLOP/s of the best of a step's products; what it writes into is there already, and not fetched from the system anew."
+    rates = []
+    for inner, out in ((128, 640), (512, 128), (640, 128)):
+        x, W, y = torch.randn(n, inner), torch.randn(out, inner), torch.empty(n, out)
+        rates.append(2e-9 * n * inner * out / best(lambda x=x, W=W, y=y: torch.mm(x, W.T, out=y)))
+    return max(rates)
+
+
+def memory_rate(n):
+    "GB/s of reading and writing arrays as large as the hidden units of all pairs."
+    x, y = torch.randn(n, 512), torch.empty(n, 512)
+    return 8e-9 * x.numel() / best(lambda: torch.add(x, 1, out=y))
+
+
+def needs(p, n, extra=0, d=128, hidden=512, heads=4):
+    """name -> (GFLOP of the matrix products of a step, MB that its large arrays must be written and read).
+
+    A product costs 2 operations a multiplication, and twice that again in the backward pass, or once where no gradient by
+    the noise is asked for. An array of n rows counts once where it is made and once at each use; tables and weights are
+    small enough for the cache.
+    """
+    width = p + -p % 16 + hidden  # direct logits and hidden units, side by side
+    merged = width * d * d + p * d * hidden + 2 * p * d * (d + width)
+    read = hidden * p  # from hidden units to logits
+    tail = 4 * hidden + 8 * p  # hidden: made, to logits, mask, to weights; logits, loss and their gradients
+    def table(rows): return (6 * (rows * (read + 2 * heads * width) + merged) / 1e9, 4e-6 * rows * (tail + 6 * width))
+    ab = 6 * read + 6 * d * width + 4 * 2 * d * (d + heads)
+    every = 6 * read + 6 * d * width + 6 * 3 * d * d + 4 * d * d
+    return {
+        "fast": table(n),
+        "noise on a and b": (n * ab / 1e9, 4e-6 * n * (tail + 3 * 2 * d + 8 * 2 * d + 5 * d)),  # noise; values; mixture
+        "noise on all": (n * every / 1e9, 4e-6 * n * (tail + (3 + 6 + 3) * 3 * d + 4 * 3 * heads * d + 10 * d)),
+        "abelian penalty": table(n + extra),
+    }
+
+
+def shares(pairs, labels, p, positions, method, repeats=20):
+    "Milliseconds of each part of a step (medians)."
+    times, clock = defaultdict(list), [0.0]
+
+    def lap(part):
+        now = time.perf_counter()
+        times[part].append(1e3 * (now - clock[0]))
+        clock[0] = now
+
+    step = stepper(FastTransformer(p), pairs, labels, positions, True, method and method(), lap)
+    for _ in range(repeats):
+        clock[0] = time.perf_counter()
+        step()
+    return {part: float(np.median(t[2:])) for part, t in times.items()}
+
+
+def measure(p, threads, repeats, lens, jax):
+    "Print the tables for a number of threads."
     pairs, labels = addition(p)
     n = len(pairs)
     with torch_threads(threads):
-        steps = {
-            "fast": stepper(FastTransformer(p), pairs, labels, fused_loss=True),
-            "formula": stepper(FastTransformer(p).slow(), pairs, labels),
-            "TransformerEncoderLayer": stepper(EncoderLayer(p), pairs, labels),
-        }
-        if ask:
-            ask(f"threads {threads}")
-            steps["TransformerLens"] = ask
-        others = [name for name in steps if name != "fast"]
-        steps["fast, noise on a and b"] = stepper(FastTransformer(p), pairs, labels, 2, fused_loss=True)
-        steps["fast, noise on all"] = stepper(FastTransformer(p), pairs, labels, 3, fused_loss=True)
+        steps = {name: stepper(FastTransformer(p), pairs, labels, k, True, method and method()) for name, (k, method) in OURS.items()}
+        steps["formula"] = stepper(FastTransformer(p).slow(), pairs, labels)
+        steps["TransformerEncoderLayer"] = stepper(EncoderLayer(p), pairs, labels)
+        if lens:
+            lens(f"threads {threads}")
+            steps["TransformerLens"] = lens
+        others = [name for name in steps if name not in OURS]
+        if jax:
+            ask = other(jax, "jaxstep.py", p, threads)
+            steps["JAX, last position"] = lambda: ask("last")
+            steps["JAX, and tables"] = lambda: ask("tables")
         seconds = interleaved(steps, repeats)
-        rate = max(sgemm(n, 128, 640), sgemm(n, 512, 128), sgemm(n, 640, 512))
-    best = min(seconds[name] for name in others)
+        rate, memory = product_rate(n), memory_rate(n)
+        parts = {name: shares(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
+    slowest = min(seconds[name] for name in others)
     print(f"\np = {p}, {n} pairs, {threads} thread(s)")
-    print(f"{'':26}{'steps/s':>9}{'against the best other':>24}{'of fast':>10}")
+    print(f"{'':26}{'steps/s':>9}{'against the best other':>24}{'of fast':>10}" + (f"{'against JAX':>13}" if jax else ""))
     for name, s in seconds.items():
-        print(f"{name:26}{1 / s:9.2f}{best / s:23.2f}x{seconds['fast'] / s:10.2f}")
-    dense, own = gflop(p, n)
-    print(f"best product rate {rate:.0f} GFLOP/s; written out densely a step has {dense:.2f} GFLOP, the fast path does {own:.2f}: "
-          f"{dense / seconds['fast']:.0f} GFLOP/s ({dense / seconds['fast'] / rate:.0%}) of the dense step's, "
-          f"{own / seconds['fast']:.0f} ({own / seconds['fast'] / rate:.0%}) of its own")
-    dense_ab = dense + 6e-9 * n * (128 * 128 + 2 * 4 * 128)  # noise: mixed, then through W_V; and through the scores, two positions
-    print(f"with noise on a and b {dense_ab:.2f} GFLOP must be done: {dense_ab / seconds['fast, noise on a and b'] / rate:.0%} of the product rate")
+        against = f"{seconds['JAX, last position'] / s:12.2f}x" if jax else ""
+        print(f"{name:26}{1 / s:9.2f}{slowest / s:23.2f}x{seconds['fast'] / s:10.2f}{against}")
+    print(f"\nmilliseconds of a step's parts; the least that its products ({rate:.0f} GFLOP/s) and arrays ({memory:.0f} GB/s) need")
+    least = needs(p, n, len(with_mirrors(pairs)[0]) - n)
+    print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}")
+    for name, each in parts.items():
+        operations, megabytes = least[name]
+        floor = 1e3 * operations / rate + megabytes / memory
+        print(f"{name:20}" + "".join(f"{ms:16.1f}" for ms in each.values())
+              + f"{operations:8.2f}{megabytes:6.0f}{floor:10.1f}{floor / 1e3 / seconds[name]:7.0%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--p", type=int, default=113)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--lens", help="interpreter of an environment with TransformerLens")
+    parser.add_argument("--jax", help="interpreter of an environment with JAX")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, float32")
-    ask = lens(args.lens, args.p) if args.lens else None
-    for threads in (1, 2):
-        measure(args.p, threads, args.repeats, ask)
+    for name, script in (("lens", "lens.py"), ("jax", "jaxstep.py")):
+        if not getattr(args, name):
+            print(f"without --{name}: its rows are left out; how to make its environment is in {script}")
+    lens = other(args.lens, "lens.py", args.p) if args.lens else None
+    for threads in args.threads:
+        measure(args.p, threads, args.repeats, lens, args.jax)

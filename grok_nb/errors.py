@@ -123,29 +123,32 @@ def check_argument(
     value, # what came
     kind, # its annotation
     allowed=None, # "[0, 1)" of a number, (low, high) of a whole number, names of text; or a function (name, value)
-):
-    "One value of a declared type, or an error."
+): # the value
+    "One value of a declared type, or an error; a whole number as a plain int."
     if isinstance(kind, UnionType): kind = next(o for o in get_args(kind) if o is not type(None))
     kind, of = get_origin(kind) or kind, get_args(kind) # list[str] is a list of text
     if callable(allowed): allowed(name, value)
-    elif kind is int: check_whole(name, value, *(allowed or ()))
+    elif kind is int: value = check_whole(name, value, *(allowed or ()))
     elif kind is float: check_number(name, value, allowed or "(-inf, inf)")
     elif kind is str: check_name(name, value, allowed) if allowed else _check_text(name, value)
     elif kind in (list, tuple): _check_list(name, value, of, allowed)
     elif kind is bool: _check_type(name, bool(value) if isinstance(value, np.bool_) else value, bool)
     elif kind is not inspect.Parameter.empty: _check_type(name, value, kind)
     if getattr(value, "is_sparse", False): raise GrokError(f"{name} is a sparse tensor; pass {name}.to_dense().")
+    return value
 
 # %% ../nbs/00_errors.ipynb #errors42
 def check_arguments(
     takes, # a function that `checked` has decorated
     args:dict, # argument -> value; those that are not given are not looked at
-):
+)->dict: # the same
     "The arguments of a function, before it is called; `None` passes where it is the default."
+    found = dict(args)
     for name, value in args.items():
         about = takes.parameters.get(name)
         if about is None or (value is None and about.default is None): continue
-        check_argument(name, value, about.annotation, takes.allowed.get(name))
+        found[name] = check_argument(name, value, about.annotation, takes.allowed.get(name))
+    return found
 
 def checked(
     **allowed # argument -> its range, as for `check_argument`
@@ -155,8 +158,9 @@ def checked(
         signature = inspect.signature(function)
         @wraps(function)
         def call(*args, **kwargs):
-            check_arguments(call, signature.bind(*args, **kwargs).arguments)
-            return function(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            bound.arguments |= check_arguments(call, bound.arguments)
+            return function(*bound.args, **bound.kwargs)
         call.parameters, call.allowed = signature.parameters, allowed
         return call
     return decorate

@@ -6,6 +6,7 @@
 __all__ = ['Registry', 'fingerprint']
 
 # %% ../nbs/02_registry.ipynb #reg00004
+import dis
 import hashlib
 import inspect
 import re
@@ -78,24 +79,55 @@ def register(self:Registry,
     if thing is None: return lambda thing: self.register(name, thing, version)
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,63}", name)):
         raise GrokError(f"{self.kind} name {shown(name)}; it must be letters, digits and _, no digit first.")
-    if name in self.shipped: raise GrokError(f"{self.kind} {name!r} comes with the package. Choose another name.")
-    try: _signature(thing)
+    if name in self.shipped or (self.find and self.find(name)):
+        raise GrokError(f"{self.kind} {name!r} comes with the package. Choose another name.")
+    try: _signature(thing if inspect.isfunction(thing) or inspect.isclass(thing) else None)
     except (TypeError, ValueError):
         raise GrokError(f"{self.kind} {name!r} is {shown(thing)}; it must be a function or a class.") from None
     key = name if check_whole("version", version, 1) == 1 else f"{name}@{version}"
     self[key], self.prints[key] = thing, fingerprint(thing)
     return thing
 
+# %% ../nbs/02_registry.ipynb #reg00028
+def _closure(f) -> dict: # name -> value, of what it has from a function around it
+    try: return {k: cell.cell_contents for k, cell in zip(f.__code__.co_freevars, f.__closure__ or ())}
+    except ValueError: return {} # not there yet
+
+def _codes(thing) -> list: # (compiled code, names in its reach) of a function, or of a class's functions
+    each = vars(thing).values() if isinstance(thing, type) else [thing]
+    found = [inspect.unwrap(getattr(o, "fget", None) or getattr(o, "__func__", o)) for o in each]
+    return [(f.__code__, {**f.__globals__, **_closure(f)}) for f in found if inspect.isfunction(f)]
+
+def _source(thing) -> bytes: # compiled where it has no other, as at a prompt
+    try: return textwrap.dedent(inspect.getsource(thing)).encode()
+    except (OSError, TypeError):
+        return b"".join(code.co_code + re.sub(" at 0x[^>]*", "", repr(code.co_consts)).encode()
+                        for code, _ in _codes(thing))
+
+# %% ../nbs/02_registry.ipynb #reg00031
+_PLAIN = (bool, int, float, str)
+
+def _named(code, scope:dict) -> list: # what the code reads by a name that is not its own
+    steps, inner = dis.get_instructions(code), [o for o in code.co_consts if inspect.iscode(o)]
+    names = {o.argval for o in steps if o.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")}
+    return [scope[k] for k in sorted(names) if k in scope] + [o for part in inner for o in _named(part, scope)]
+
+def _parts(thing) -> list: # it, and what of its module is named in it or in what is named
+    found = [thing]
+    for part in found: # it grows
+        named = [o for code, scope in _codes(part) for o in _named(code, scope)] + [*getattr(part, "__bases__", ())]
+        own = [o for o in named if isinstance(o, _PLAIN) or (
+            (inspect.isfunction(o) or inspect.isclass(o)) and o.__module__ == thing.__module__)]
+        found += [o for o in own if not any(o is known for known in found)]
+    return found
+
 # %% ../nbs/02_registry.ipynb #reg00018
 def fingerprint(
     thing, # function or class
 ) -> str: # twelve hex digits
-    "Of the sha256 of the source; of the compiled code where there is no source, as at a prompt."
-    try: text = textwrap.dedent(inspect.getsource(thing)).encode()
-    except (OSError, TypeError):
-        parts = [v.__code__ for v in (thing, *vars(thing).values()) if hasattr(v, "__code__")]
-        text = b"".join(code.co_code + repr(code.co_consts).partition(" at 0x")[0].encode() for code in parts)
-    return hashlib.sha256(text).hexdigest()[:12]
+    "Of the sha256 of its source and that of what it names of its own module; of compiled code where there is no source."
+    parts = [repr(o).encode() if isinstance(o, _PLAIN) else _source(o) for o in _parts(thing)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 # %% ../nbs/02_registry.ipynb #reg00021
 @patch

@@ -24,7 +24,7 @@ from grok_nb.files import read_csv
 from grok_nb.errors import GrokError
 from grok_nb.tasks.groups import check_table, direct_product, identities, laws, operation
 from grok_nb.measures.laws import law_shares
-from grok_nb.models.zoo import MLP
+from grok_nb.models.mlps import MLP
 from grok_nb.methods.registry import METHODS
 from grok_nb.measures.radius import certified_radius, nearest_distance
 from grok_nb.measures.features import gaussian
@@ -32,7 +32,8 @@ from grok_nb.measures.robustness import input_gradient, perturbation_error, shar
 from grok_nb.measures.spectra import cka, effective_rank, fourier_power, gini, key_frequencies
 from grok_nb.runs.table import read_store
 from grok_nb.tasks.digits import mnist, read_idx
-from grok_nb.tasks.task import split_pairs, table_task, task_names
+from grok_nb.tasks.splits import split_pairs
+from grok_nb.tasks.task import table_task, task_names
 from grok_nb.training.config import RunConfig
 from grok_nb.training.history import first_held, milestones
 from grok_nb.training.fit import fit

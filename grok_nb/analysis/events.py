@@ -11,11 +11,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError
+from ..errors import GrokError, check_name, checked, same_length
 from ..training.history import check_history, first_held, fit_step
 from ..runs.table import Table
 
 # %% ../../nbs/analysis/02_events.ipynb #82f7719f
+@checked(hold="[0, inf)")
 def held_after_fit(
     history:pd.DataFrame, # of a run
     measure:str, # a column
@@ -26,10 +27,11 @@ def held_after_fit(
     check_history(history, "train/acc", measure, rows=0)
     fit = fit_step(history, hold)
     if math.isnan(fit): return math.nan
-    part = history[history["step"] >= fit]
-    return first_held(part["step"], part[measure], level, hold)
+    steps, values = same_length(step=history["step"], **{measure: history[measure]})
+    return first_held(steps[steps >= fit], values[steps >= fit], level, hold)
 
 # %% ../../nbs/analysis/02_events.ipynb #d23bd0bb
+@checked()
 def learning_times(
     history:pd.DataFrame, # of a run of a table task
 ) -> dict: # "fit", "test", "law", "law, unmirrored", "test, mirrored", "test, unmirrored" -> step or nan
@@ -40,24 +42,28 @@ def learning_times(
             "test, unmirrored": at("test/acc_unmirrored")}
 
 # %% ../../nbs/analysis/02_events.ipynb #f4b77cca
+@checked(share="(0, 1]")
 def late_rise(
     history:pd.DataFrame, # of a run
     share:float=.95, # of the late level
 ) -> dict: # fit, test_at_fit, late, rise, delay
     "Steps of the fit and of a share of the late test level (median of the last tenth), and their ratio, the delay."
     check_history(history, "train/acc", "test/acc")
-    steps, test = history["step"], history["test/acc"]
+    steps, test = map(pd.Series, same_length(step=history["step"], test=history["test/acc"]))
     fit, late = fit_step(history), test[steps >= .9*steps.max()].median()
     rise = first_held(steps, test, share*late, 500)
     return {"fit": fit, "test_at_fit": float(np.interp(fit, steps, test)), "late": late, "rise": rise,
             "delay": rise/fit}
 
 # %% ../../nbs/analysis/02_events.ipynb #4cea3da5
+@checked()
 def plateau(
     history:pd.DataFrame, # of a run of a table task
 ) -> dict: # step, test, mirrored, unmirrored accuracy
     "The row at which mirrored and unmirrored test pairs are farthest apart."
     check_history(history, "test/acc", "test/acc_mirrored", "test/acc_unmirrored")
+    names = ["step", "test/acc", "test/acc_mirrored", "test/acc_unmirrored"]
+    history = pd.DataFrame(dict(zip(names, same_length(**{k: history[k] for k in names}))))
     gap = history["test/acc_mirrored"]-history["test/acc_unmirrored"]
     if gap.isna().all():
         raise GrokError("no row of the history has both accuracies, of mirrored and of unmirrored test pairs")
@@ -66,14 +72,16 @@ def plateau(
             "unmirrored": row["test/acc_unmirrored"]}
 
 # %% ../../nbs/analysis/02_events.ipynb #69aea5ec
+@checked(shares="(0, 1)", level="(0, 1]")
 def change_times(
     history:pd.DataFrame, # of a run
     measure:str, # a column; rows without a value are left out
-    shares:tuple=(.25, .5, .75), # of the change from the fit to the end of the run, in (0, 1)
+    shares:list[float]=(.25, .5, .75), # of the change from the fit to the end of the run, in (0, 1)
     level:float=.95, # test accuracy, held for 500 steps, that tells that the run has generalised
 ) -> list: # steps, one a share; inf: the run ended before it generalised; nan: never fitted, or no change
     "When a measure has for the first time done so much of its change from the fit to the end."
     check_history(history, "train/acc", "test/acc", measure)
+    same_length(step=history["step"], **{measure: history[measure]}, test=history["test/acc"])
     fit, rows = fit_step(history), history[["step", measure]].dropna()
     steps, values = rows.loc[rows["step"] >= fit].to_numpy(float).T
     if len(steps) < 2: return [math.nan]*len(shares)
@@ -87,6 +95,7 @@ def change_times(
     return [passed(share) for share in shares]
 
 # %% ../../nbs/analysis/02_events.ipynb #ff153595
+@checked()
 def paired_steps(
     table:Table, # of runs
     level:str="test95", # a column of the summary
@@ -95,5 +104,9 @@ def paired_steps(
 ) -> pd.DataFrame: # a row a seed, a column a method; seeds that have all of them
     "Steps to a level, seed by seed; inf where a run ended without reaching it."
     rows = table.select(**where)
-    steps = rows.assign(**{level: rows[level].fillna(np.inf)})
+    for name in (level, columns, "seed"): check_name("column", name, rows)
+    steps, = same_length(**{level: rows[level]})
+    steps = rows.assign(**{level: np.where(np.isnan(steps), np.inf, steps)})
+    if steps.duplicated(["seed", columns]).any():
+        raise GrokError(f"several runs have the same seed and {columns}: leave one of each, {columns}=..., say")
     return steps.pivot(index="seed", columns=columns, values=level).dropna()

@@ -110,8 +110,8 @@ def seeds_needed(
         if decided.mean() >= .8: return n
     return math.inf
 
-# %% ../../nbs/analysis/00_judge.ipynb #0d85e91e
-SIDES = "above", "below"
+# %% ../../nbs/analysis/00_judge.ipynb #4fcb1f0b
+SIDES = "above", "below", "same", "apart" # same: within the margin; apart: beyond it, on either side
 
 @dataclass(frozen=True)
 class Question:
@@ -127,16 +127,16 @@ class Question:
         check_number("null", self.null, "[0, inf)")
         check_number("margin", self.margin, "[1, inf)" if self.null else "[0, inf)")
 
-# %% ../../nbs/analysis/00_judge.ipynb #802d8b54
+# %% ../../nbs/analysis/00_judge.ipynb #b0641e2b
 def _effects(q:Question) -> tuple: # (effects (n,), positive where the claim has them; margin), in logs if `null` > 0
     x, = same_length(values=q.values)
-    x, sign = x[~np.isnan(x)], 1 if q.side == "above" else -1
+    x, sign = x[~np.isnan(x)], -1 if q.side == "below" else 1
     if not q.null: return sign*x, q.margin
     if (x < 0).any(): raise GrokError(f"{q.statistic}: {shown(float(x.min()))} is no ratio; give null = 0.")
     with np.errstate(divide="ignore"): return sign*np.log(x/q.null), math.log(q.margin)
 
 def _value_of(q:Question, effect:float) -> float: # an effect on the scale of the values
-    sign = 1 if q.side == "above" else -1
+    sign = -1 if q.side == "below" else 1
     return float(np.exp(sign*effect)*q.null) if q.null else sign*effect + 0.
 
 # %% ../../nbs/analysis/00_judge.ipynb #463f107e
@@ -151,7 +151,13 @@ class Verdict:
     verdict:str # holds, does not hold, no difference, undecided, checked, says nothing here, not run
     needed:float=math.nan # if undecided, seeds that would decide it; inf: more than 200
 
-# %% ../../nbs/analysis/00_judge.ipynb #600466c9
+# %% ../../nbs/analysis/00_judge.ipynb #d2cfb32e
+def _answer(word:str, side:str) -> str: # a word of `_word` to a claim that is not about one side
+    if word == "undecided" or side in ("above", "below"): return word
+    if side == "same": return "holds" if word == "no difference" else "does not hold"
+    return "no difference" if word == "no difference" else "holds"
+
+# %% ../../nbs/analysis/00_judge.ipynb #6cd4d3b7
 def _verdict(q:Question, level:float, needed:bool=True) -> Verdict: # one part at a level of confidence
     x, margin = _effects(q)
     if not len(x): return Verdict(q.statistic, math.nan, math.nan, math.nan, 0, "not run")
@@ -159,9 +165,9 @@ def _verdict(q:Question, level:float, needed:bool=True) -> Verdict: # one part a
     word = _word(low, high, margin)
     ends = sorted(_value_of(q, o) for o in (low, high))
     more = seeds_needed(x, margin, level) if needed and word == "undecided" else math.nan
-    return Verdict(q.statistic, _value_of(q, value), *ends, len(x), word, more)
+    return Verdict(q.statistic, _value_of(q, value), *ends, len(x), _answer(word, q.side), more)
 
-# %% ../../nbs/analysis/00_judge.ipynb #275b4874
+# %% ../../nbs/analysis/00_judge.ipynb #e6361c1d
 def _clearest(x:np.ndarray, margin:float) -> float: # one-sided p-value of the clearest of the three answers
     means, n = walsh_averages(x), len(x)
     down, up = np.where(np.isnan(means), -math.inf, means), np.where(np.isnan(means), math.inf, means)
@@ -169,7 +175,7 @@ def _clearest(x:np.ndarray, margin:float) -> float: # one-sided p-value of the c
     def below(edge): return rank_tail(n, int((up >= edge).sum()))
     return min(above(margin), below(-margin), max(above(-margin), below(margin)))
 
-# %% ../../nbs/analysis/00_judge.ipynb #8ed1844d
+# %% ../../nbs/analysis/00_judge.ipynb #9b9ffa01
 def judge_parts(
     questions, # `Question`s: all parts of one claim, those that have no values yet too
     level:float=.95, # of all the words together

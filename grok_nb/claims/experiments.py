@@ -30,6 +30,7 @@ from ..analysis.transitions import lags
 from ..analysis.rise import rise_errors
 from ..analysis.forecast import forecasts
 from .plan import fresh_mnist, fresh_p113, fresh_p59
+from .networks import DELAYS, circle_bounds, crossed_p59, delay_methods, delays, networks_p59
 
 # %% ../../nbs/claims/21_experiments.ipynb #0a32802b
 @dataclass(frozen=True)
@@ -330,8 +331,18 @@ _FRESH = (
     Experiment("fresh_mnist", "the second round: MNIST, 12 seeds that nobody has looked at", fresh_mnist),
 )
 
+# %% ../../nbs/claims/21_experiments.ipynb #fresh004
+_NETWORKS = (
+    Experiment("networks_p59", "C15: commutativity and noise in three more networks", networks_p59),
+    *(Experiment(f"delay_{name}", f"C16: steps to grok by learning rate and weight decay, {name}",
+                 partial(delays, name), every=250) for name in DELAYS),
+    Experiment("delay_methods", "C16: what noise, penalty and Grokfast do to the constant", delay_methods, every=250),
+    Experiment("crossed_p59", "split, initial weights and noise crossed: which decides when", crossed_p59, every=250),
+    Experiment("circle_bounds", "C4 and C6 where the bound can speak", circle_bounds),
+)
+
 # %% ../../nbs/claims/21_experiments.ipynb #737647a7
-EXPERIMENTS = {e.name: e for e in (*_METHODS, *_MEASURES, _PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH)}
+EXPERIMENTS = {e.name: e for e in (*_METHODS, *_MEASURES, _PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH, *_NETWORKS)}
 
 def experiment(
     name:str, # of the sweep

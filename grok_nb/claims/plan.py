@@ -48,7 +48,7 @@ class Part:
     claim:str # "C1", ...
     statistic:str # of one seed, in words
     runs:tuple # of "p59", "p113", "mnist": judged on each
-    side:str # "above" or "below": where the claim says that the statistic lies; "apart": either side; "checked"
+    side:str # "above" or "below": where the claim says it lies; "same": within the margin; "apart": beyond; "checked"
     null:float=1. # no effect
     margin:float=1.1 # a factor of `null`; where `null` is 0, a difference
 

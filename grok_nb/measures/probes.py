@@ -17,7 +17,7 @@ from ..errors import GrokError, check_arguments, check_name, check_whole, checke
 from .features import (
     check_labels, check_read, feature_names, hooks, logits_of, names_features, observe, only_looks, slow_twin, undisturbed)
 from .information import check_layer_pairs, perturbed_information
-from .laws import LAWS, law_shares, need_square
+from .laws import cell_order, law_shares
 from .radius import certified_radius, first_weight, nearest_distance, neighbour_probability
 from .robustness import (
     gauss_newton_trace, input_gradient, perturbation_error, sharpness, trained_weights, weight_norm)
@@ -94,8 +94,9 @@ def information(
 
     `pe/A`: entropy of layer A under noise, 0 to log n. `ed/A`: that less the clean one, any sign. `pmi/A:B`: mutual
     information of A and B under noise, 0 to log n at alpha = 1. `mid/A:B`: that less the clean one, any sign.
-    `pmi/A:label`: of A under noise and the labels, 0 to log n_classes at alpha = 1. A name ends in `@alpha2` at
-    another order than 1, and in `@test` on test inputs: `pe/resid_post@alpha2@test_se`.
+    `pmi/A:label`: of A under noise and the labels, 0 to log n_classes at alpha = 1; of a regression, and its targets, 0 to
+    log n. A name ends in `@alpha2` at another order than 1, and in `@test` on test inputs:
+    `pe/resid_post@alpha2@test_se`.
     """
     x, y = _inputs(task, side)
     if None in (entropy, information, label_information):
@@ -138,22 +139,32 @@ def robustness(
     for name, (value, se, *_) in got.items(): out[name + tag], out[name + tag + "_se"] = float(value), float(se)
     return out
 
+# %% ../../nbs/measures/07_probes.ipynb #prob0006
+def _ends(model:nn.Module, weights:dict) -> tuple: # names of the first and the last matrix
+    names = list(weights)
+    if not names_features(model) or "W_E" not in weights: return names[0], names[-1]
+    return "W_E", "W_U" if "W_U" in weights else "W_E" # tied: the readout is the embedding
+
 # %% ../../nbs/measures/07_probes.ipynb #4e146b81
 @measure(25)
 def norms(
     model:nn.Module, # any module with weights of two dimensions or more; a convolution's have four
     task, # not looked at
     generator:torch.Generator=None, # not used: nothing is drawn
+    first:str=None, # the parameter of `norm/first`, "embed.weight" say
+    last:str=None, # the parameter of `norm/last`
 ) -> dict: # column -> number >= 0
     """How large the weights are.
 
     `norm/l1`: l1 norm of all weights. `norm/first`, `norm/last`: l2 norm of the first and of the last weight that is
-    a matrix or has more dimensions, in the order of `model.parameters()`.
+    a matrix or has more dimensions: of this package's models the embedding, or first layer, and the readout; of any
+    other the first and the last of `model.named_parameters()`, unless they are named.
     """
-    weights = [w for w in model.parameters() if w.dim() > 1]
+    weights = {name: w for name, w in model.named_parameters() if w.dim() > 1}
     if not weights: raise GrokError(f"this {type(model).__name__} has no weight of two dimensions or more to measure")
-    first, last = weights[0].norm().item(), weights[-1].norm().item()
-    return {"norm/l1": weight_norm(model, 1), "norm/first": first, "norm/last": last}
+    ends = [check_name("parameter", o, weights) if o else own for o, own in zip((first, last), _ends(model, weights))]
+    return {"norm/l1": weight_norm(model, 1), "norm/first": weights[ends[0]].norm().item(),
+            "norm/last": weights[ends[1]].norm().item()}
 
 # %% ../../nbs/measures/07_probes.ipynb #937f6246
 def _loss_gradient(logits:Tensor, y:Tensor, weights:list, loss:str="cross_entropy") -> tuple: # of the mean, by weight
@@ -272,9 +283,9 @@ def early_warning(
 @torch.no_grad()
 def law(
     model:nn.Module, # any module: inputs of pairs -> (n, n_classes)
-    task, # a `Task` whose table is square; its inputs may be tokens or anything else
+    task, # a `Task` with a table; its inputs may be tokens or anything else, its cells in any order
     generator:torch.Generator=None, # not used: what is sampled of a large table is always the same
-    only:list[str]=LAWS, # which laws
+    only:list[str]=None, # which laws; None: all, of a table that has not every pair of elements commutativity
     read="rows", # what makes (n, n_classes) of the outputs: "last" or "last_first", as for `observe`
 ) -> dict: # column -> share in [0, 1]
     """Share of each law's statements about the model's answers that hold, 0 to 1.
@@ -282,9 +293,10 @@ def law(
     `law/associativity`: of all its statements. `law/associativity/all`, `.../some`, `.../none`: of those whose pairs
     are all, in part, or not at all in the training set; NaN where there is no such statement.
     """
-    table, x = need_square(task), getattr(task, "inputs", None)
+    cell_order(task)
+    x = getattr(task, "inputs", None)
     answers = logits_of(model, task.pairs if x is None else x, read).argmax(1)
-    got = law_shares(answers, table, task.train, only)
+    got = law_shares(answers, task, only=only)
     return {f"law/{k}": v for k, v in got.items()}
 
 # %% ../../nbs/measures/07_probes.ipynb #046bbebf
@@ -350,7 +362,7 @@ def bound(
     `bound/l2`: share of test points that have a training point of their label within the radius, 0 to 1.
     """
     _need_classes(task)
-    if getattr(task, "table", None) is not None:
+    if getattr(task, "table", None) is not None or getattr(task, "n_tokens", None) is not None:
         raise GrokError(f"task {task.name!r} has discrete inputs: the bound is about neighbours among images")
     x, n, W = task.x_train, len(task.x_train), first_weight(model, task.x_train)
     S, g = gauss_newton_trace(model, x, probes, generator), input_gradient(model, x, probes, generator)

@@ -19,6 +19,7 @@ class Method:
     at = "" # submodule whose output noise is added to, or "input"; "": the model's own place, an embedding say
     drop = 0. # share of the hidden units that are dropped at each step
     second_order = False # whether it derives a gradient once more, which no fast path can do
+    needs_task = True # whether a `setup` that is filled in must be called
 
 # %% ../../nbs/methods/00_method.ipynb #ec6e011c
 @patch

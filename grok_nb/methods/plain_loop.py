@@ -322,7 +322,7 @@ def plain_loop(
     if args and not isinstance(method, str):
         raise GrokError(f"{', '.join(args)}: a method that is an object has its arguments already. Give them there.")
     for m in methods:
-        if overrides(m, "setup") and task is None:
+        if overrides(m, "setup") and m.needs_task and task is None:
             raise GrokError(f"{type(m).__name__} wants to know the task. Hand it over: task=..., a Task.")
         if task is not None: m.setup([task])
     return PlainLoop(methods, model, at, hidden, seed, read, loss, loss_args)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import GrokError, check_name, check_number
 from .method import FixedNoise, Method, stacked_only
-from .penalties import stack_with_mirrors
+from .penalties import Mirroring
 
 # %% ../../nbs/methods/02_rivals.ipynb #c934dfed
 class L1(Method):
@@ -54,13 +54,8 @@ class StableMax(Method):
         return s.sum(-1).log() - s.gather(-1, _of_classes(labels)[..., None])[..., 0].log()
 
 # %% ../../nbs/methods/02_rivals.ipynb #65920829
-class Mirrored(Method):
+class Mirrored(Mirroring):
     "Plain augmentation: the mirror images of the training pairs are trained on too, with the same labels."
-    def inputs(self, x):
-        "Adds the mirror images that are not in the batch."
-        every, self.mirror = stack_with_mirrors(x)
-        return every
-
     def loss(self, losses, logits, labels):
         "(S, n) as they are; takes the batch's labels."
         self.labels = _of_classes(labels)
