@@ -208,7 +208,7 @@ def goods():
         "measures.spectra.excluded_loss": lambda: dict(logits=rows(25, 5), labels=table().flatten(), frequencies=[1], train=torch.arange(25) % 2 == 0),
         "measures.spectra.effective_rank": lambda: dict(Z=rows()), "measures.spectra.cka": lambda: dict(Z1=rows(), Z2=rows(s=1)),
         "errors.check_argument": lambda: dict(name="p", value=3, kind=int, allowed=(0, 5)),
-        "measures.features.check_read": lambda: dict(name="read", read="last"),
+        "errors.check_callable": lambda: dict(name="f", value=len), "measures.features.check_read": lambda: dict(name="read", read="last"),
         "measures.features.check_labels": lambda: dict(y=torch.arange(3), out=torch.zeros(3, 3)),
         "measures.information.check_layer_pairs": lambda: dict(name="information", pairs=[("a", "b")]),
         "measures.laws.cell_order": lambda: dict(task=pairs_task()), "measures.probes.check_task": lambda: dict(name="task", task=pairs_task()),
@@ -295,6 +295,10 @@ def odd(rng):
                        lambda: torch.zeros(2, 2).to_sparse(), lambda: Path("/nowhere/at all"), where, lambda: Estimate(None, None, None)])()
 
 
+PLAUSIBLE = [1, 2, 3, 8, .1, .5, 1.5, 4., 0, None, "test", "train", "mse", "ab", "all", "input", "last", "rows", "resid_post", "embed", "mlp_act", "6", "3",
+             ["resid_post"], ["6", "3"], [["embed", "resid_post"]], [["3", "6"]], ["latin"], [], {"6": "rows"}]
+
+
 def shown(value):
     try:
         text = repr(value)
@@ -331,7 +335,8 @@ def wrong_probes(n, number):
         name = rng.choice(sorted(MEASURES))
         args = probe_arguments(name)
         takes = sorted(set(args) - {"model", "task", "generator"})
-        changes = {k: odd(rng) for k in rng.sample(takes, min(len(takes), rng.choice([1, 1, 2])))} or {rng.choice(["every", "x"]): odd(rng)}
+        change = rng.sample(takes, min(len(takes), rng.choice([1, 1, 2]))) or [rng.choice(["every", "x"])]
+        changes = {k: odd(rng) if rng.random() < .6 else rng.choice(PLAUSIBLE) for k in change}
         net, task = (args["model"], args["task"]) if rng.random() < .6 else (conv(), images_task())
         text = f"{name} of {type(net).__name__}: {', '.join(f'{k}={shown(v)}' for k, v in changes.items())}"
         yield text, lambda name=name, changes=changes, net=net, task=task: Probe({"name": name, **changes})(net, task)

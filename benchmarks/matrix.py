@@ -339,11 +339,11 @@ def loops(model, task):
 @functools.cache
 def trained(model, task):
     "A run of a few steps, or the error that there was."
-    config, data = config_of(model, task, probes=["norms"])
+    config, data = config_of(model, task, probes=[dict(name="norms", every=2)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return fit(config, quiet=True, task=data)
+            return fit(config, quiet=True, task=task_named(task))
     except GrokError as e:
         return e
 
@@ -358,18 +358,11 @@ def _closed(f):
 
 
 def figures(model, task):
-    run, data = trained(model, task), config_of(model, task)[1]
-    if isinstance(run, GrokError):
-        for name in (*FIGURES, *PANELS, "explore", "live"):
-            yield name, cell(lambda: _throw(run))
-        return
+    run, data = trained(model, task), task_named(task)
     for name, draw in FIGURES.items():
-        yield name, cell(_closed(lambda draw=draw: draw(run, data)))
-    film = slides(run, data)
+        yield name, cell(_closed(lambda draw=draw: _throw(run) if isinstance(run, GrokError) else draw(run, data)))
     for name in PANELS:
-        yield f"panel {name}", cell(_closed(lambda name=name: draw_panel(Figure().subplots(), film, 0, name)))
-    yield "explore", cell(lambda: _explored(film))
-    yield "live", cell(lambda: _lived(run.config, data))
+        yield f"panel {name}", cell(lambda name=name: _throw(run) if isinstance(run, GrokError) else draw_panel(_axes(), slides(run, data), 0, name))
 
 
 def _throw(e):
@@ -389,20 +382,25 @@ FIGURES = {
     "slides": lambda run, task: slides(run, task),
     "describe": lambda run, task: describe(film := slides(run, task), first_shown(film)),
     "figure": lambda run, task: figure(keep_slides(slides(run, task), 2), 1),
-    "page": lambda run, task: page(slides(run, task))}
+    "page": lambda run, task: page(slides(run, task)),
+    "explore": lambda run, task: _explored(run, task),
+    "live": lambda run, task: _lived(run.config, task if run.config.data else None)}
 
 
-def _explored(film):
-    widget = explore(film)
-    widget.slider.value = len(film.steps) - 1
-    assert widget.picture.value, widget.caption.value
+def _explored(run, task):
+    widget = explore(run, task=task)
+    widget.slider.value = len(widget.slider.options) - 1
+    if not widget.picture.value:
+        raise Fault(widget.caption.value)
 
 
 def _lived(config, task):
-    widget = Live(config, task=task if config.data else None)
+    widget = Live(config, every=100., task=task)
     widget.go()
     widget.thread.join()
-    assert widget.picture.value, widget.caption.value
+    if not widget.picture.value:
+        text = re.sub("<[^>]*>", "", widget.caption.value)
+        raise GrokError(text.removeprefix("failed: "))
 
 
 ANALYSIS = {

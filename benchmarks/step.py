@@ -119,12 +119,12 @@ def measure(p, threads, repeats, lens, jax):
         seconds = interleaved(steps, repeats)
         rate, memory = product_rate(n), memory_rate(n)
         parts = {name: shares(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
-    slowest = min(seconds[name] for name in others)
+    rival = min(seconds[name] for name in others)
     print(f"\np = {p}, {n} pairs, {threads} thread(s)")
     print(f"{'':26}{'steps/s':>9}{'against the best other':>24}{'of fast':>10}" + (f"{'against JAX':>13}" if jax else ""))
     for name, s in seconds.items():
         against = f"{seconds['JAX, last position'] / s:12.2f}x" if jax else ""
-        print(f"{name:26}{1 / s:9.2f}{slowest / s:23.2f}x{seconds['fast'] / s:10.2f}{against}")
+        print(f"{name:26}{1 / s:9.2f}{rival / s:23.2f}x{seconds['fast'] / s:10.2f}{against}")
     print(f"\nmilliseconds of a step's parts; the least that its products ({rate:.0f} GFLOP/s) and arrays ({memory:.0f} GB/s) need")
     least = needs(p, n, len(with_mirrors(pairs)[0]) - n)
     print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}")

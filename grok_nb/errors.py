@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GrokError', 'shown', 'check_whole', 'check_number', 'check_name', 'check_names', 'check_path', 'check_argument',
-           'check_arguments', 'checked', 'foreign', 'same_length']
+           'check_callable', 'check_arguments', 'checked', 'foreign', 'same_length']
 
 # %% ../nbs/00_errors.ipynb #errors04
 import difflib
@@ -138,6 +138,15 @@ def check_argument(
     return value
 
 # %% ../nbs/00_errors.ipynb #errors42
+def check_callable(
+    name:str, # what to call the value in the error
+    value, # what came
+)->object: # `value`
+    "A function, or anything that can be called like one."
+    if callable(value): return value
+    raise GrokError(f"{name} = {shown(value)} is a {type(value).__name__}; it must be a function.")
+
+# %% ../nbs/00_errors.ipynb #errors50
 def check_arguments(
     takes, # a function that `checked` has decorated
     args:dict, # argument -> value; those that are not given are not looked at

@@ -58,8 +58,8 @@ def new_file(
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as e: # a full disk is the system's to tell
-        if e.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP): raise GrokError(f"{shown(str(path))}: {e.strerror}")
-        raise
+        if e.errno not in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP): raise
+        raise GrokError(f"{shown(str(path))} cannot be written: {e.strerror}") from None
     finally:
         with suppress(OSError): beside.unlink(missing_ok=True)
 

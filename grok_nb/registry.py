@@ -125,7 +125,7 @@ def _parts(thing) -> list: # it, and what of its module is named in it or in wha
 def fingerprint(
     thing, # function or class
 ) -> str: # twelve hex digits
-    "Of the sha256 of its source and that of what it names of its own module; of compiled code where there is no source."
+    "Of the sha256 of the source, and of what it names of its own module; of compiled code where there is no source."
     parts = [repr(o).encode() if isinstance(o, _PLAIN) else _source(o) for o in _parts(thing)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 

@@ -90,7 +90,8 @@ def forecast_data(
     share:float=.2, # of the budget, at which the cut is at the latest
 ) -> tuple: # (DataFrame of numbers, (n,) bool grokked, (n,) groups: a configuration whatever the seed, (n,) runs left)
     "The forecasting problem of a set of runs; those with no question left at the cut are left out."
-    if len(histories) != len(configs): raise GrokError(f"{len(histories)} histories and {len(configs)} configs: one each")
+    if len(histories) != len(configs):
+        raise GrokError(f"{len(histories)} histories and {len(configs)} configs: one each")
     rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i)
             for i, (h, c) in enumerate(zip(histories, configs))]
     rows = [row for row in rows if row[0] is not None]
@@ -104,7 +105,7 @@ def _runs(y, groups, **scores) -> tuple: # (y as bool, which configuration each 
     except (TypeError, ValueError, RuntimeError): group = np.empty(0)
     if group.shape != y.shape or not np.isin(y, (0, 1)).all():
         raise GrokError(f"y = {shown(y)}, groups = {shown(groups)}; whether each run groks, and a configuration each")
-    if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is nothing to learn or to tell apart")
+    if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is nothing to tell apart")
     return y.astype(bool), group, *scores
 
 @checked(folds=(2, 1000))
@@ -282,8 +283,8 @@ def forecasts(
                          for name, columns in sets.items()])
 
 # %% ../../nbs/analysis/05_forecast.ipynb #cc8bfa17
-_ALIKE = ("task", "model", "optimizer", "schedule", "loss", "split", "dtype", "d_model", "n_heads", "d_mlp", "init_scale",
-          "lr", "betas", "batch_size", "steps") # what of a config the numbers do not say
+_ALIKE = ("task", "model", "optimizer", "schedule", "loss", "split", "dtype", "d_model", "n_heads", "d_mlp",
+          "init_scale", "lr", "betas", "batch_size", "steps") # what of a config the numbers do not say
 
 def _is_number(o) -> bool: return isinstance(o, (int, float)) and not isinstance(o, bool)
 
@@ -297,7 +298,7 @@ def _outside(name:str, value, seen:list) -> str: # what to say of a value that i
 # %% ../../nbs/analysis/05_forecast.ipynb #fore0002
 @checked()
 def will_it_grok(
-    history:pd.DataFrame, # of a run like those learned from, up to now at least to its fit, with "norm/l2", "train/loss"
+    history:pd.DataFrame, # of a run like those learned from, at least to its fit, with "norm/l2", "train/loss"
     config:RunConfig, # of the run
 ) -> tuple: # (probability that test accuracy reaches 95 % within the budget, step by which half of such runs do)
     """A forecast at the fit, from the runs of `results('prediction')`; (nan, nan): half of the test set is known.
@@ -311,7 +312,8 @@ def will_it_grok(
     columns = list(CONFIGURATION) + _with_slopes(PLAIN)
     own = {k: [getattr(c, k, None) for c in (config, *table.configs.values())] for k in _ALIKE}
     odd = [_outside(k, v[0], v[1:]) for k, v in own.items()] + [_outside(k, now[k], X[k].tolist()) for k in columns]
-    if odd := ", ".join(filter(None, odd)): raise GrokError(f"no forecast: outside the runs that it is learned from, {odd}")
+    if odd := ", ".join(filter(None, odd)):
+        raise GrokError(f"no forecast: outside the runs that it is learned from, {odd}")
     X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
     when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]
     return float(forecaster().fit(X, y).predict_proba(known)[0, 1]), float(math.exp(now["cut"])-1 + when)

@@ -276,7 +276,8 @@ def _standing(
     reached = part[level].notna()
     share = stats.binomtest(int(reached.sum()), len(part)).proportion_ci(method="wilson")
     when, other = (rows.set_index("seed")[level].fillna(math.inf) for rows in (part, than))
-    v = judge("", time_ratios(*other.align(when, join="inner")), above=1, margin=margin)
+    q = Question("", time_ratios(*other.align(when, join="inner")), margin=margin)
+    v, = judge_parts([q], needed=False)
     return dict(runs=len(part), reached=int(reached.sum()), share_low=share.low, share_high=share.high,
                 fit=part["fit"].median(), steps=median_steps(part[level].fillna(part["steps"]), reached),
                 speed=v.value, low=v.low, high=v.high, pairs=v.n, verdict=_SPEED_WORDS.get(v.verdict, v.verdict))

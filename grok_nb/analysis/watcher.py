@@ -12,17 +12,14 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..errors import GrokError, checked, shown
+from ..errors import GrokError, check_callable, checked
 from ..training.history import first_held
 from .transitions import transition
 
 # %% ../../nbs/analysis/06_watcher.ipynb #2da29745
-def _check_function(name:str, f):
-    if not callable(f): raise GrokError(f"{name} = {shown(f)}; it must be a function.")
-
 class Watcher:
     "Says once that a run has fitted, has begun to turn, and has grokked; a callback for `fit`, or fed row by row."
-    @checked(level="(0, 1]", hold="[0, inf)", say=_check_function, forecast=_check_function)
+    @checked(level="(0, 1]", hold="[0, inf)", say=check_callable, forecast=check_callable)
     def __init__(self,
         level:float=.95, # of test accuracy
         hold:float=500, # steps for which a level must be kept

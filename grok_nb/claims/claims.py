@@ -155,7 +155,7 @@ def read_seeds(
     there = {seed: [histories[h] for h in hashes] for seed, hashes in runs.items() if set(hashes) <= set(histories)}
     return Seeds(tuple(runs), {seed: reading.of(setting, level, *o) for seed, o in there.items()})
 
-# %% ../../nbs/claims/22_claims.ipynb #8f03ea1d
+# %% ../../nbs/claims/22_claims.ipynb #2e8c8dcd
 @dataclass(frozen=True)
 class Row:
     "A part of a claim in one setting."
@@ -170,7 +170,7 @@ def _contents(shipped:Callable) -> Callable: # name of a table -> (its histories
         return ({}, None) if table is None else (_histories(table), table.extras.get("radius"))
     return cache(content)
 
-def _rows(part:Part, content:Callable, settings:dict) -> list: # of `Row`
+def _part_rows(part:Part, content:Callable, settings:dict) -> list: # of `Row`
     rows = []
     for kind in part.runs:
         setting, reading = settings[kind], READINGS.get(part.statistic)
@@ -242,7 +242,7 @@ CLAIMS = {claim.name: claim for claim in (
           ("step of the grok over step of the fit, against total time",)),
 )}
 
-# %% ../../nbs/claims/22_claims.ipynb #590bb3bc
+# %% ../../nbs/claims/22_claims.ipynb #fd611eb0
 def claim_parts(
     name:str, # "C1", ...
     shipped:Callable=None, # name -> `Table` or None; what ships if not given
@@ -253,7 +253,7 @@ def claim_parts(
     return _parts_of(name, _contents(shipped or reader()), settings, plan)
 
 def _parts_of(name:str, content:Callable, settings:dict=SETTINGS, plan:tuple=PLAN) -> pd.DataFrame: # as `claim_parts`
-    rows = [row for part in plan if part.claim == name for row in _rows(part, content, settings)]
+    rows = [row for part in plan if part.claim == name for row in _part_rows(part, content, settings)]
     rows += [Row(None, words, Seeds((), {}), "") for words in CLAIMS[name].later]
     return pd.DataFrame([dict(
         claim=name, statistic=v.statistic, value=v.value, low=v.low, high=v.high, n=v.n, planned=len(row.seeds.planned),

@@ -187,6 +187,7 @@ function paintAnswers(data, slide) {
   const n = data.n, cells = n * n, back = channels(themeColour("back"));
   const picture = new ImageData(n, n), pixels = picture.data;
   for (let cell = 0; cell < cells; cell++) {
+    if (data.train[cell] === 2) continue; // there is no such pair
     const answer = data.answers[slide * cells + cell], strength = data.train[cell] ? 0.3 : 1;
     const ramp = (answer === data.table[cell] ? 0 : 768) + 3 * Math.floor(answer * 255 / (n - 1));
     for (let k = 0; k < 3; k++) pixels[4 * cell + k] = back[k] + (data.ramps[ramp + k] - back[k]) * strength;
@@ -285,24 +286,32 @@ function draw(data) {
   drawCurves(data, slide, {id: "accuracy", key: "acc", title: "Accuracy", log: false});
   drawCurves(data, slide, {id: "loss", key: "loss", title: "Loss", log: true});
   drawAgainst(data, slide);
-  if (data.n) {
-    drawTable(data, slide);
-    drawLaws(data, slide);
-    drawSpectrum(data, slide);
-    drawPoints(data, slide);
-  }
+  const panels = {table: drawTable, laws: drawLaws, spectrum: drawSpectrum, points: drawPoints};
+  for (const [panel, drawPanel] of Object.entries(panels)) if (!data.lacks[panel]) drawPanel(data, slide);
   document.body.dataset.drawn = slide;
   document.body.dataset.took = (performance.now() - from).toFixed(1);
 }
 
 // ---- The page: names, menu, slider
 
+// A panel that cannot be drawn is hidden, and a sentence says what it needs.
+function showPanels(data) {
+  const panels = [...document.querySelectorAll("[data-panel]")], needs = new Map();
+  for (const figure of panels) {
+    const panel = figure.dataset.panel, need = data.lacks[panel];
+    figure.hidden = Boolean(need);
+    if (need) needs.set(need, [...(needs.get(need) || []), panel]);
+  }
+  const words = [...needs].map(([need, names]) => names.join(", ") + " (needs " + need + ")");
+  byId("lacks").textContent = words.length ? "Not shown: " + words.join("; ") + "." : "";
+}
+
 function showNames(data) {
   document.title = byId("name").textContent = data.name;
   const count = counted(data.steps.length);
   byId("status").textContent = data.status + ", " + count + " slides. Move the slider, or use the arrow keys.";
-  document.querySelectorAll("[data-pairs]").forEach(figure => { figure.hidden = !data.n; });
-  if (data.n) byId("kind").textContent = data.kind;
+  showPanels(data);
+  if (data.kind) byId("kind").textContent = data.kind;
   if (data.kind === "frequencies") byId("circle").textContent = "; the colour follows frequency " + data.place[1];
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import GrokError, check_name
-from .slides import Slides, describe, evenly_spaced, first_shown, keep_slides, ramps
+from .slides import PANELS, Slides, describe, evenly_spaced, first_shown, keep_slides, lacks, ramps
 
 # %% ../../nbs/display/02_page.ipynb #page0003
 def _differences(answers:np.ndarray) -> np.ndarray: # (F, n, n), the first as it is, as uint8 or uint16
@@ -44,20 +44,25 @@ def _head(
     history = film.history.iloc[evenly_spaced(len(film.history), rows)]
     head = dict(name=film.name, status=film.status, steps=film.steps.tolist(), start=first_shown(film),
         captions=[describe(film, i) for i in range(len(film.steps))], measures=film.measures(),
-        history=_columns(history))
+        history=_columns(history), lacks={o: need for o in PANELS if (need := lacks(film, o))})
     if film.answers is None: return head
-    return head | dict(n=len(film.table), wide=1 if len(film.table) <= 256 else 2, kind=film.kind, parts=film.parts,
-        laws=[k.replace("_", " ") for k in film.laws], top=float(film.spectrum.max() or 1), place=film.place.tolist())
+    n, laws = len(film.table), [k.replace("_", " ") for k in film.laws]
+    head |= dict(n=n, wide=1 if n <= 256 else 2, laws=laws)
+    if film.points is None: return head
+    return head | dict(kind=film.kind, parts=film.parts, top=float(film.spectrum.max() or 1), place=film.place.tolist())
 
 # %% ../../nbs/display/02_page.ipynb #page0011
 def _arrays(film:Slides) -> dict: # name -> array of small whole numbers
     "The pictures' numbers: a law's `shares` 0 to 254, 255 for none; `spectrum` and `points` in 255ths of the largest."
     if film.answers is None: return {}
-    laws = np.stack(list(film.laws.values()), 1) # (F, laws, 2)
-    far, answers = np.abs(film.points).max() or 1, _differences(film.answers)
-    return dict(
-        answers=answers, table=film.table.astype(answers.dtype), train=film.train.astype(np.uint8), ramps=ramps(),
-        shares=np.where(np.isnan(laws), 255, (np.nan_to_num(laws)*254).round()).astype(np.uint8),
+    laws = np.stack([np.zeros((len(film.steps), 2)), *film.laws.values()], 1)[:, 1:] # (F, laws, 2), perhaps of none
+    answers, train = _differences(film.answers), film.train.astype(np.uint8)
+    if film.cells is not None: train[~film.cells] = 2 # there is no such pair
+    found = dict(answers=answers, table=film.table.astype(answers.dtype), train=train, ramps=ramps(),
+        shares=np.where(np.isnan(laws), 255, (np.nan_to_num(laws)*254).round()).astype(np.uint8))
+    if film.points is None: return found
+    far = np.abs(film.points).max() or 1
+    return found | dict(
         spectrum=_bytes_of(film.spectrum/(film.spectrum.max() or 1)), points=_bytes_of(film.points/far/2 + .5))
 
 # %% ../../nbs/display/02_page.ipynb #effe962b

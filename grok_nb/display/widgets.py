@@ -24,6 +24,7 @@ from ..runs.table import results
 from ..training.config import RunConfig
 from ..training.fit import torch_threads
 from ..training.loop import Training, train_loop
+from ..training.network import with_task
 from ..training.run import Run, read_config
 from .slides import Slides, describe, first_shown, in_words, open_run, png, slides
 
@@ -33,26 +34,27 @@ def _title(folder:Path) -> str: # of a run's folder
     except Exception: config = "cannot be read" # opening it says why
     return f"{config} ({folder.name})"
 
-def _folders(folder:Path) -> dict: # label -> function, of a run's folder or of a sweep's
-    if (folder/"config.json").exists(): return {str(folder): lambda: slides(folder)}
+def _folders(folder:Path, task=None) -> dict: # label -> function, of a run's folder or of a sweep's
+    if (folder/"config.json").exists(): return {str(folder): lambda: slides(folder, task)}
     found = sorted(path.parent for path in folder.glob("*/config.json"))
     if not found: raise GrokError(f"{folder} holds no run; results that ship are {', '.join(results())}")
-    return {_title(run): lambda run=run: slides(run) for run in found}
+    return {_title(run): lambda run=run: slides(run, task) for run in found}
 
 # %% ../../nbs/display/03_widgets.ipynb #widg0004
 def choices(
     source, # a run, as for `open_run`; `Slides`; a dict name -> run; the folder of a sweep; the name of shipped results
+    task=None, # the `Task` of all of them, if it was one of your own
 ) -> dict: # label -> function that gives the `Slides`
     "What there is to choose from."
-    if isinstance(source, dict): return {k: next(iter(choices(v).values())) for k, v in source.items()}
+    if isinstance(source, dict): return {k: next(iter(choices(v, task).values())) for k, v in source.items()}
     if isinstance(source, Slides): return {source.name: lambda: source}
     if isinstance(source, (Run, tuple)):
         run = open_run(source)
-        return {in_words(run.config): lambda: slides(run)}
+        return {in_words(run.config): lambda: slides(run, task)}
     if isinstance(source, str) and source in results():
         configs = results(source).configs
         return {f"{in_words(c)} ({key})": lambda key=key: slides((source, key)) for key, c in configs.items()}
-    return _folders(Path(source))
+    return _folders(Path(source), task)
 
 # %% ../../nbs/display/03_widgets.ipynb #2ee1daf8
 def _paragraph(text:str) -> str: return f"<p>{html.escape(text)}</p>" # names and statuses may be anyone's
@@ -141,10 +143,11 @@ def _caption(film:Slides, i:int, status:str=None) -> str:
 def explore(
     run, # as for `choices`
     other=None, # a second one
+    task=None, # their `Task`, if it was one of your own
 ) -> Explorer:
     "Look at a run, or at two, slide by slide."
-    runs = choices(run)
-    more = choices(other) if other is not None else {}
+    runs = choices(run, task)
+    more = choices(other, task) if other is not None else {}
     renamed = {f"{k} (second)" if k in runs else k: v for k, v in more.items()}
     return Explorer({**runs, **renamed}, next(iter(renamed), None))
 
@@ -164,10 +167,11 @@ class Live(widgets.VBox):
     def __init__(self,
         config:RunConfig, # its noise, if it has any, becomes the slider's
         every:float=1., # seconds between pictures
+        task=None, # a `Task` of your own, instead of the config's
     ):
-        self.config, self.every, self.drawn_at = by_hand(config), every, 0.
+        self.config, self.task, self.every, self.drawn_at = by_hand(with_task(config, task)), task, every, 0.
         self.start, self.pause, self.stop = (widgets.Button(description=word) for word in ("Start", "Pause", "Stop"))
-        sigma = self.config.method_args["sigma"]
+        sigma = self.config.sigma
         self.noise = widgets.FloatSlider(sigma, min=0, max=max(2, sigma), step=.05, description="Noise (sigma)",
             style=dict(description_width="9em"), layout=widgets.Layout(width="min(40em, 95%)"))
         self.caption, self.picture = widgets.HTML(_paragraph(NOT_STARTED)), _picture()
@@ -188,7 +192,8 @@ def go(self:Live):
     self.going.set()
     if self.thread and self.thread.is_alive(): return
     self.ended.clear()
-    self.training, self.changed_at, self.drawn_at = Training([self.config]), None, 0.
+    tasks = None if self.task is None else [self.task]
+    self.training, self.changed_at, self.drawn_at = Training([self.config], tasks=tasks), None, 0.
     self.thread = threading.Thread(target=self.train, daemon=True)
     self.thread.start()
 
@@ -234,7 +239,7 @@ def show(self:Live,
         status += f"; noise changed by hand from step {self.changed_at} on: no function of its config"
     t = self.training
     run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
-    self.film = slides(run, t.tasks[0], triples=1000)
+    self.film = slides(run, self.task, triples=1000)
     last = len(self.film.steps)-1
     self.caption.value, self.picture.value = _caption(self.film, last, status), png(self.film, last)
     self.drawn_at = time.monotonic()
@@ -242,6 +247,7 @@ def show(self:Live,
 # %% ../../nbs/display/03_widgets.ipynb #0782d87a
 def live(
     config:RunConfig, # small: a step should take milliseconds
+    task=None, # a `Task` of your own, instead of the config's
 ) -> Live:
     "Train a network in a widget and turn its noise; the slides are in `.film`."
-    return Live(config)
+    return Live(config, task=task)

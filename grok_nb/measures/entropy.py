@@ -15,14 +15,15 @@ from fastcore.basics import patch
 from scipy import stats
 from torch import Tensor
 
-from ..errors import GrokError, check_name, check_number, check_whole, checked, foreign, shown
+from ..errors import (
+    GrokError, check_callable, check_name, check_number, check_whole, checked, foreign, shown)
 from ..files import check_room
 
 # %% ../../nbs/measures/01_entropy.ipynb #b803f734
 def _slow_gram(Z:Tensor) -> Tensor: # (n, n) cosines between rows
     real = isinstance(Z, Tensor) and Z.dim() == 2 and Z.numel() and not Z.is_complex()
     norm = Z.double().norm(dim=1, keepdim=True) if real else torch.zeros(1)
-    if not ((norm > 0) & norm.isfinite()).all(): raise GrokError("the formula takes real rows (n, d), none of them zero")
+    if not ((norm > 0) & norm.isfinite()).all(): raise GrokError("the formula takes real rows (n, d), none of them 0")
     Z = Z.double()/norm
     return Z @ Z.T
 
@@ -133,7 +134,8 @@ def matrix_entropy(
 # %% ../../nbs/measures/01_entropy.ipynb #c83d3974
 def _check_gram(R) -> Tensor: # (n, n) float64
     if not isinstance(R, Tensor) or R.dim() != 2 or R.shape[0] != R.shape[1] or not len(R) or R.is_complex():
-        raise GrokError(f"a square Gram matrix is needed, not {tuple(getattr(R, 'shape', ()))} of {getattr(R, 'dtype', type(R))}")
+        raise GrokError(f"a square Gram matrix is needed, not {tuple(getattr(R, 'shape', ()))} of "
+                        f"{getattr(R, 'dtype', type(R))}")
     R = R.double()
     if not R.isfinite().all(): raise GrokError("the Gram matrix holds NaN or infinity")
     if (R.diagonal()-1).abs().max() > 1e-5 or (R-R.T).abs().max() > 1e-5:
@@ -201,7 +203,7 @@ def _stored_joint(Z1:Tensor, Z2:Tensor, size:int=512) -> Tensor: # (n, n) J
     return J
 
 # %% ../../nbs/measures/01_entropy.ipynb #8c509f7a
-def _check_pair(Z1, Z2): # two matrices of the same samples, in the same precision
+def _check_same_samples(Z1, Z2): # two matrices of the same samples, in the same precision
     for name, Z in (("Z1", Z1), ("Z2", Z2)): _refuse_shape(Z, name)
     if len(Z1) != len(Z2) or Z1.dtype != Z2.dtype or not Z1.is_floating_point():
         raise GrokError(f"Z1 is {tuple(Z1.shape)} of {Z1.dtype} and Z2 {tuple(Z2.shape)} of {Z2.dtype}: both need the "
@@ -216,7 +218,7 @@ def joint_product(
     way:str=None, # "stored", "blocks" or "factored"; the cheapest if not given
 ) -> tuple: # (function (k, n) -> (k, n), tr J^2)
     "Multiplication by the joint matrix J = (R1 o R2)/n, in the way that costs least."
-    _check_pair(Z1, Z2)
+    _check_same_samples(Z1, Z2)
     n, k, uses = len(Z1), check_whole("k", k, 1), check_whole("uses", uses, 1)
     cheapest = _product_way(n, Z1.shape[1], Z2.shape[1], k, uses, check_number("memory", memory, "[0, inf]"))
     way = cheapest if way is None else check_name("way", way, ("stored", "blocks", "factored"))
@@ -243,10 +245,7 @@ def _without_quadratic(nodes:Tensor, weights:Tensor, f, n:int, squares:float) ->
     return n*(weights*(f(nodes) - powers @ c)).sum(1) + c @ c.new_tensor([n, 1, squares])
 
 # %% ../../nbs/measures/01_entropy.ipynb #995ece51
-def _check_function(name:str, f):
-    if not callable(f): raise GrokError(f"{name} = {shown(f)}; it must be a function of a tensor.")
-
-@checked(product=_check_function, f=_check_function, squares="[0, 1]", steps=(1, 10**4))
+@checked(product=check_callable, f=check_callable, squares="[0, 1]", steps=(1, 10**4))
 def lanczos_quadrature(
     product, # (k, n) -> (k, n), by a symmetric positive semi-definite matrix J of trace 1
     f, # function of eigenvalues (a tensor), 0 at 0

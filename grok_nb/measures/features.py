@@ -13,7 +13,7 @@ from functools import wraps
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_name, check_names, checked, foreign, shown
+from ..errors import GrokError, check_callable, check_name, check_names, checked, foreign, shown
 from ..models.transformer import FEATURES
 
 # %% ../../nbs/measures/00_features.ipynb #de4a0c59
@@ -223,10 +223,7 @@ def _count(x) -> int: # of inputs
     raise GrokError(f"inputs {shown(x)}: a tensor (n, ...) is needed, or a list or dict in which one is.")
 
 # %% ../../nbs/measures/00_features.ipynb #626f1683
-def _check_model(name:str, model): # that something can be put into
-    if not callable(model): raise GrokError(f"{name} = {shown(model)}; it must be a module, or a function of inputs.")
-
-@checked(model=_check_model, read=check_read)
+@checked(model=check_callable, read=check_read)
 def logits_of(
     model, # any module, or function: inputs -> (n, n_classes), or what `read` makes into that
     x, # (n, ...) inputs
@@ -246,9 +243,11 @@ def check_labels(
 ) -> Tensor: # (n,) int64
     "Labels that outputs have, or an error."
     if y.dim() != 1 or out.dim() != 2 or y.is_floating_point() or y.is_complex() or len(y) != len(out) or not len(y):
-        raise GrokError(f"labels {tuple(y.shape)} of {y.dtype} for outputs {tuple(out.shape)}; whole numbers (n,) are needed.")
+        raise GrokError(f"labels {tuple(y.shape)} of {y.dtype} for outputs {tuple(out.shape)}; whole numbers (n,) are "
+                        "needed.")
     if y.min() < 0 or y.max() >= out.shape[1]:
-        raise GrokError(f"labels from {y.min()} to {y.max()}; with {out.shape[1]} outputs they go from 0 to {out.shape[1]-1}.")
+        raise GrokError(f"labels from {y.min()} to {y.max()}; with {out.shape[1]} outputs they go from 0 to "
+                        f"{out.shape[1]-1}.")
     return y.long()
 
 # %% ../../nbs/measures/00_features.ipynb #72ca3d6d
@@ -259,10 +258,7 @@ def _check_order(model, x, name:str, out:Tensor, read):
         raise _no_rows(name, out, "whose second dimension is the inputs'", n)
 
 # %% ../../nbs/measures/00_features.ipynb #5c7ecdef
-def _check_noise(name:str, noise):
-    if not callable(noise): raise GrokError(f"{name} = {shown(noise)}; it must be a function, as `gaussian` gives it.")
-
-@checked(noise=_check_noise, positions=("ab", "all"), read=check_read)
+@checked(noise=check_callable, positions=("ab", "all"), read=check_read)
 def observe(
     model:nn.Module, # any module
     x, # (n, ...) inputs, or what a model's `prepare` gave

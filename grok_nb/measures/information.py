@@ -31,9 +31,10 @@ def mean_and_error(
     return values.mean().item(), (spread + own).sqrt().item()
 
 # %% ../../nbs/measures/02_information.ipynb #ef43b74d
-def _measured(z:dict, entropy, information, alpha:float, probes:int, seed:int) -> dict: # of a draw's features: `Estimate`s
+def _measured(z:dict, entropy, information, alpha:float, probes:int, seed:int) -> dict: # column -> `Estimate`
     found = {f"pe/{a}": estimate(matrix_entropy(z[a], alpha)) for a in entropy}
-    return found | {f"pmi/{a}:{b}": mutual_information(z[a], z[b], alpha, probes=probes, seed=seed) for a, b in information}
+    how = dict(probes=probes, seed=seed)
+    return found | {f"pmi/{a}:{b}": mutual_information(z[a], z[b], alpha, **how) for a, b in information}
 
 # %% ../../nbs/measures/02_information.ipynb #d2948a18
 _CHANGE = {"pe": "ed", "pmi": "mid"} # what the difference to the clean one is called

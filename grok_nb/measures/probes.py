@@ -14,8 +14,9 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..errors import GrokError, check_arguments, check_name, check_whole, checked, foreign, shown
-from .features import (
-    check_labels, check_read, feature_names, hooks, logits_of, names_features, observe, only_looks, slow_twin, undisturbed)
+from grok_nb.measures.features import (
+    check_labels, check_read, feature_names, hooks, logits_of, names_features, observe, only_looks, slow_twin,
+    undisturbed)
 from .information import check_layer_pairs, perturbed_information
 from .laws import cell_order, law_shares
 from .radius import certified_radius, first_weight, nearest_distance, neighbour_probability
@@ -94,8 +95,8 @@ def information(
 
     `pe/A`: entropy of layer A under noise, 0 to log n. `ed/A`: that less the clean one, any sign. `pmi/A:B`: mutual
     information of A and B under noise, 0 to log n at alpha = 1. `mid/A:B`: that less the clean one, any sign.
-    `pmi/A:label`: of A under noise and the labels, 0 to log n_classes at alpha = 1; of a regression, and its targets, 0 to
-    log n. A name ends in `@alpha2` at another order than 1, and in `@test` on test inputs:
+    `pmi/A:label`: of A under noise and the labels, 0 to log n_classes at alpha = 1; and the targets of a regression, 0
+    to log n. A name ends in `@alpha2` at another order than 1, and in `@test` on test inputs:
     `pe/resid_post@alpha2@test_se`.
     """
     x, y = _inputs(task, side)
@@ -378,7 +379,8 @@ def bound(
 
 # %% ../../nbs/measures/07_probes.ipynb #b7d42717
 MEASURES = Registry("probe", ("model", "task", "generator"), information=information, robustness=robustness,
-    norms=norms, training_signals=training_signals, law=law, spectrum=spectrum, early_warning=early_warning, bound=bound)
+    norms=norms, training_signals=training_signals, law=law, spectrum=spectrum, early_warning=early_warning,
+    bound=bound)
 
 # %% ../../nbs/measures/07_probes.ipynb #1539a77b
 def probe_spec(
@@ -387,7 +389,7 @@ def probe_spec(
     "A probe's specification in full, or an error that says what is wrong with it."
     spec = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, dict) else {}
     known = MEASURES.get(spec["name"]) if isinstance(spec.get("name"), str) else None
-    spec = spec if known is None or not hasattr(known, "every") else {"name": spec["name"], "every": known.every, **spec}
+    if hasattr(known, "every"): spec = {"name": spec["name"], "every": known.every, **spec}
     if not isinstance(spec.get("name"), str) or "every" not in spec or not all(isinstance(k, str) for k in spec):
         raise GrokError(f"probe {shown(spec)}: known are {', '.join(MEASURES)}; "
                         "one of your own needs a name and the steps `every`")

@@ -90,7 +90,7 @@ def nearest_distance(
     if not ranks or y.shape != x.shape[:1] or y_train.shape != x_train.shape[:1]:
         raise GrokError(f"points {tuple(x.shape)} with labels {tuple(y.shape)}, training points {tuple(x_train.shape)} "
                         f"with labels {tuple(y_train.shape)}: (n, d), (n,), (m, d) and (m,) are needed")
-    if x.is_complex() or x_train.is_complex(): raise GrokError("points are real numbers; take both parts as two of them")
+    if x.is_complex() or x_train.is_complex(): raise GrokError("points are real numbers; take both parts as two")
     check_room(f"{min(block, len(x))} points beside {len(x_train)}", 8*min(block, len(x))*len(x_train))
     distance = x.new_full((len(x),), math.inf, dtype=torch.float64)
     index = torch.full((len(x),), -1, device=x.device)
@@ -116,6 +116,6 @@ def neighbour_probability(
     "Share of test points within the radius: a lower bound of test accuracy where that is certified (theorem 3.2)."
     own = isinstance(radius, Tensor) and radius.dim() == 1 and radius.shape != distance.shape
     if distance.dim() != 1 or not len(distance) or distance.is_complex() or own:
-        raise GrokError(f"distances {tuple(distance.shape)} of {distance.dtype}, radius {shown(radius)}; numbers (n,) are "
-                        "needed, and one radius or as many")
+        raise GrokError(f"distances {tuple(distance.shape)} of {distance.dtype}, radius {shown(radius)}; numbers (n,) "
+                        "are needed, and one radius or as many")
     return (distance <= radius).double().mean().item()

@@ -127,8 +127,9 @@ def waves(
 # %% ../../nbs/measures/06_spectra.ipynb #9ec1380f
 def _mean_by_answer(logits:Tensor, labels:Tensor) -> Tensor: # (p, p): row s is the mean of the pairs with answer s
     p = logits.shape[-1] if logits.dim() else 0
-    whole = logits.shape == (p*p, p) and not logits.is_complex() and labels.shape == (p*p,) and labels.dtype == torch.int64
-    if not whole or labels.min() < 0 or labels.max() >= p or (labels.bincount(minlength=p) != p).any():
+    whole = logits.shape == (p*p, p) and not logits.is_complex() and labels.shape == (p*p,)
+    whole = whole and labels.dtype == torch.int64 and 0 <= labels.min() and labels.max() < p
+    if not whole or (labels.bincount(minlength=p) != p).any():
         raise GrokError(f"logits {tuple(logits.shape)}: (p*p, p) are needed, and each answer from p pairs, "
                         "as in (a + b) mod p")
     sums = torch.zeros(p, p, dtype=torch.float64, device=logits.device)
@@ -157,7 +158,8 @@ def excluded_loss(
     "Cross entropy over training pairs of the logits without their key waves (Nanda et al. 2023)."
     mean, V = _mean_by_answer(logits, labels), waves(logits.shape[1], frequencies).to(logits.device)
     if train.dtype != torch.bool or train.shape != labels.shape or not train.any():
-        raise GrokError(f"train {tuple(train.shape)} of {train.dtype}; it must be bool {tuple(labels.shape)}, true somewhere")
+        raise GrokError(f"train {tuple(train.shape)} of {train.dtype}; it must be bool {tuple(labels.shape)}, true "
+                        "somewhere")
     rest = logits.detach()[train].double() - (V @ (V.T @ mean))[labels[train]]
     return nn.functional.cross_entropy(rest, labels[train]).item()
 

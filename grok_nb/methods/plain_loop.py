@@ -7,13 +7,14 @@ __all__ = ['PlainLoop', 'without_trace', 'plain_loop']
 
 # %% ../../nbs/methods/06_plain_loop.ipynb #plp00004
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import GrokError, check_name, check_names, check_whole
 from ..tasks.task import stream
@@ -116,7 +117,7 @@ def _mask(self:PlainLoop, shape, like:Tensor) -> Tensor: # fresh, of hidden unit
 
 @patch
 @contextmanager
-def _hooked(self:PlainLoop, noise): # the module with noise (n, ...) or None, masks and onlookers
+def _hooked(self:PlainLoop, body:nn.Module, noise): # a module with noise (n, ...) or None, masks and onlookers
     looking, dropping = [m for m in self.methods if overrides(m, "hidden")], any(m.drop for m in self.methods)
     def disturb(module, args, out): return _with_first(out, _added(_first(out, f"at = {self.at!r}"), noise, self.at))
     def hide(module, args, out):
@@ -125,18 +126,33 @@ def _hooked(self:PlainLoop, noise): # the module with noise (n, ...) or None, ma
         for method in looking: method.hidden(h[None])
         return _with_first(out, h)
     with ExitStack() as hooks:
-        def hook(name, f): hooks.callback(self.model.get_submodule(name).register_forward_hook(f).remove)
+        def hook(name, f): hooks.callback(body.get_submodule(name).register_forward_hook(f).remove)
         if noise is not None and self.at != "input": hook(self.at, disturb)
         if looking or dropping:
             for name in self.layers: hook(name, hide)
         yield
 
+# %% ../../nbs/methods/06_plain_loop.ipynb #plp00050
+@patch(as_prop=True)
+def fast(self:PlainLoop) -> bool:
+    "Whether the model has a fast path that can do all that the methods ask for."
+    own = getattr(self.model, "noise_at", "input"), tuple(getattr(self.model, "hidden_names", ()))
+    inside = any(m.second_order or overrides(m, "hidden") for m in self.methods)
+    return hasattr(self.model, "stacked_logits") and (self.at, tuple(self.layers)) == own and not inside
+
+@patch(as_prop=True)
+def body(self:PlainLoop) -> nn.Module:
+    "What is called: the model, or the formula of a fast one, on the same weights."
+    return self.model.slow() if hasattr(self.model, "slow") and not self.fast else self.model
+
 # %% ../../nbs/methods/06_plain_loop.ipynb #plp00023
 @patch
 def _logits(self:PlainLoop, batch, noise) -> Tensor: # (n, n_classes); of what `_batch` gave, noise (1, n, ...) or None
-    if hasattr(self.model, "stacked_logits"): return self._fast_logits(batch, noise)
+    if self.fast: return self._fast_logits(batch, noise)
     inputs = _added(batch, noise[0], "input") if noise is not None and self.at == "input" else batch
-    with self._hooked(None if noise is None else noise[0]): out = self.model(inputs)
+    body, noise = self.body, None if noise is None else noise[0]
+    again = any(m.second_order for m in self.methods) # fused attention can be derived but once
+    with sdpa_kernel(SDPBackend.MATH) if again else nullcontext(), self._hooked(body, noise): out = body(inputs)
     out = _first(out, "the model") if self.read is None else self.read(out)
     if out.dim() == 2 and len(out) == len(batch): return out
     raise GrokError(f"the model gives {tuple(out.shape)} for {len(batch)} inputs; it must give a row an input. Say "
@@ -144,9 +160,6 @@ def _logits(self:PlainLoop, batch, noise) -> Tensor: # (n, n_classes); of what `
 
 @patch
 def _fast_logits(self:PlainLoop, batch, noise) -> Tensor: # (n, n_classes)
-    if blind := [type(m).__name__ for m in self.methods if m.second_order or overrides(m, "hidden")]:
-        raise GrokError(f"{blind[0]} looks into a network, and the fast path of a {type(self.model).__name__} has "
-                        "nothing to look into. Hand over its formula on the same weights: model.slow().")
     params = {name: w[None] for name, w in self.model.named_parameters()}
     like = next(iter(params.values()))
     keep = (lambda shape: self._mask(shape[1:], like)[None]) if any(m.drop for m in self.methods) else None
@@ -178,9 +191,10 @@ def _no_noise_here(model:nn.Module, at:str, x:Tensor) -> GrokError:
 def _seen(self:PlainLoop, x:Tensor) -> Tensor: # what flows at the place of noise, without content
     if (key := tuple(x.shape)) in self.shapes: return self.shapes[key]
     seen = []
-    handle = self.model.get_submodule(self.at).register_forward_hook(lambda module, args, out: seen.append(out))
+    body = self.body
+    handle = body.get_submodule(self.at).register_forward_hook(lambda module, args, out: seen.append(out))
     try:
-        with torch.no_grad(), without_trace(self.model): self.model(x)
+        with torch.no_grad(), without_trace(body): body(x)
     finally: handle.remove()
     if not seen: raise GrokError(f"at = {self.at!r}; that module takes no part in the forward pass. Name another one.")
     self.shapes[key] = torch.empty_like(_first(seen[0], f"at = {self.at!r}"), device="meta")
@@ -190,11 +204,12 @@ def _seen(self:PlainLoop, x:Tensor) -> Tensor: # what flows at the place of nois
 @patch
 def _place(self:PlainLoop, batch) -> Tensor: # (n, ...) what noise is added to, without content
     asking = [m for hook in ("sigma", "disturb") for m in self.methods if overrides(m, hook)]
-    fast, positions = hasattr(self.model, "stacked_logits"), asking[0].positions
+    fast, body, positions = self.fast, self.body, asking[0].positions
     if fast or positions != "all":
-        if not hasattr(self.model, "noise_shape"):
-            raise GrokError(f"positions = {positions!r}; it must be 'all' for a {type(self.model).__name__}.")
-        shape = self.model.noise_shape(batch if fast else batch[None], positions)[1:]
+        if not hasattr(body, "noise_shape") or self.at != body.noise_at:
+            raise GrokError(f"positions = {positions!r}; it must be 'all' for a {type(body).__name__} with noise at "
+                            f"{self.at!r}.")
+        shape = body.noise_shape(batch if fast else batch[None], positions)[1:]
         return torch.empty(shape, dtype=next(self.model.parameters()).dtype, device="meta")
     place = batch if self.at == "input" else self._seen(batch)
     if not place.is_floating_point(): raise _no_noise_here(self.model, self.at, place)
@@ -233,7 +248,7 @@ def _batch(self:PlainLoop, x:Tensor): # inputs and those that methods add, as `_
     if version is not None and self.last[0] is x and self.last[1] == version: return self.last[2]
     wide = x[None]
     for method in self.methods: wide = method.inputs(wide)
-    self.last = x, version, self.model.prepare(wide) if hasattr(self.model, "stacked_logits") else wide[0]
+    self.last = x, version, self.model.prepare(wide) if self.fast else wide[0]
     return self.last[2]
 
 @patch

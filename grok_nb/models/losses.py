@@ -38,17 +38,19 @@ class _CrossEntropy(Function):
         return ctx.saved_tensors[0] * g[..., None], None
 
 # %% ../../nbs/models/02_losses.ipynb #8bd22499
-def _classes(labels:Tensor) -> Tensor: # the labels, if they are classes
+def _classes(logits:Tensor, labels:Tensor) -> Tensor: # the labels, if they are classes, one for each row of logits
     if labels.is_floating_point():
         raise GrokError(f"labels of type {labels.dtype}; cross-entropy takes classes, int64. Use loss=\"mse\".")
-    return labels
+    if logits.shape[:-1] == labels.shape: return labels
+    raise GrokError(f"outputs {tuple(logits.shape)} for labels {tuple(labels.shape)}; a network must give a row of "
+                    "logits for each label. Let it answer at its last position alone, out[:, -1], say.")
 
 def cross_entropy(
     logits:Tensor, # (..., n, n_classes)
     labels:Tensor, # (..., n) int64
 )->tuple: # (loss of each example (..., n), whether its label has the largest logit, alone (..., n))
     "Cross-entropy of each example, its gradient exact to float32 however small it gets; and who was right."
-    return _CrossEntropy.apply(logits, _classes(labels))
+    return _CrossEntropy.apply(logits, _classes(logits, labels))
 
 # %% ../../nbs/models/02_losses.ipynb #losses14
 PRECISIONS = ("float16", "bfloat16", "float32", "float64")
@@ -60,7 +62,7 @@ def naive_cross_entropy(
 )->tuple: # (loss of each example (..., n), whether its label has the largest logit, alone (..., n))
     "Cross-entropy as torch computes it, with the digits that it loses (Prieto et al. 2025)."
     logp = logits.to(getattr(torch, check_name("dtype", dtype, PRECISIONS))).log_softmax(-1)
-    y = _classes(labels)[..., None]
+    y = _classes(logits, labels)[..., None]
     with torch.no_grad(): right = logits.gather(-1, y) > logits.scatter(-1, y, -torch.inf).amax(-1, keepdim=True)
     return -logp.gather(-1, y)[..., 0].to(logits.dtype), right[..., 0]
 
@@ -71,7 +73,7 @@ def mse(
 )->tuple: # (loss of each example (..., n), whether it is right (..., n))
     "Mean square over outputs of the distance to a one-hot target, or to numbers; right: error <= 1 % of their power."
     if not labels.is_floating_point():
-        target = nn.functional.one_hot(labels, logits.shape[-1]).to(logits)
+        target = nn.functional.one_hot(_classes(logits, labels), logits.shape[-1]).to(logits)
         return (logits - target).square().mean(-1), logits.argmax(-1) == labels
     if labels.shape != logits.shape:
         raise GrokError(f"targets {tuple(labels.shape)} for outputs {tuple(logits.shape)}; they must be of one shape.")

@@ -149,17 +149,18 @@ def _stacking_pays(configs:list) -> bool: # a step so small that most of its tim
     return any(len(group) > 3 for group in stacks(small, 16))
 
 # %% ../../nbs/runs/01_sweep.ipynb #swp00001
-def _file(module) -> Path: # of a module, or of the package that it is in; None: it has none
+def _own_file(module): # of a module, or of the package that it is in; None: it has none, or is installed, or ours
     top = sys.modules.get(module.__name__.partition(".")[0], module)
-    return Path(file).resolve() if (file := getattr(top, "__file__", None)) else None
+    file = Path(getattr(top, "__file__", None) or "").resolve()
+    ours = top.__name__ in ("grok_nb", "__main__", "__mp_main__") # what stands in a notebook is always sent in full
+    return None if ours or not file.suffix or {"site-packages", "dist-packages"} & {*file.parts} else file
 
 def _own_modules(things:dict) -> list: # modules of what is registered, and those that lie beside them
-    found = [sys.modules.get(thing.__module__) for own in things.values() for thing, _ in own.values()]
-    files = [_file(m) for m in found if isinstance(m, ModuleType) and m.__name__ != "__main__"]
-    places = {f.parents[f.name == "__init__.py"] for f in files if f and not {"site-packages", "dist-packages"} & {*f.parts}}
-    named = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType) and _file(m)]
-    return [m for m in named if m.__name__.partition(".")[0] not in ("grok_nb", "__main__", "__mp_main__")
-            and not {"site-packages", "dist-packages"} & {*_file(m).parts} and places & {*_file(m).parents}]
+    modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)]
+    registered = {thing.__module__ for own in things.values() for thing, _ in own.values()}
+    files = [file for m in modules if m.__name__ in registered and (file := _own_file(m))]
+    places = {file.parents[file.name == "__init__.py"] for file in files}
+    return [m for m in modules if places and (file := _own_file(m)) and places & {*file.parents}]
 
 # %% ../../nbs/runs/01_sweep.ipynb #swp00002
 class Sent(dict):
