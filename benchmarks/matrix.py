@@ -9,19 +9,20 @@ docstring tells of. Anything else is a fault: it is printed, and the exit code i
 """
 import argparse
 import functools
+import html
 import inspect
 import math
 import re
 import sys
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -174,10 +175,11 @@ def network(model, task):
 
 
 def said(error):
-    "An error's first sentence, cut short; what differs from case to case is left out."
-    text = re.sub(r"^(model|task|method|probe) '[^']*' on Task [^:]*: [^,]*, \d+ training and \d+ test \w+, [^:]*: ", "", " ".join(str(error).split()))
-    text = re.split(r"(?<=[a-z0-9)'])[.;] ", text)[0].rstrip(".")
-    return text if len(text) <= 90 else text[:87].rsplit(" ", 1)[0] + " ..."
+    "What an error says, without what differs from task to task, cut short."
+    text = re.sub(r"^model '\w+' on Task .*?Error: ", "", html.unescape(" ".join(str(error).split())))  # the words of a module's owner
+    for found, put in ((r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"\ban? (\w+) does", r"\1 does")):
+        text = re.sub(found, put, text)
+    return text if len(text) <= 150 else text[:147].rsplit(" ", 1)[0] + " ..."
 
 
 MAY_BE_NAN = re.compile(r"^law/|^law |/acc_(un)?mirrored|^logit_distance$|train_unmirrored|^class_ratio|^test\d+$|^(fit|late|rise|delay|test_at_fit|midpoint|start|"
@@ -215,23 +217,25 @@ def call(f):
     return value
 
 
+DISGUISED = re.compile(r"\b(?!Grok)\w*(Error|Exception)\b")  # an error of torch or Python inside one of ours
+
+
 def cell(f, *ways):
     "`works`, `works with ...` by the first of some ways, or what is needed; 'FAULT ...' for anything else."
     need = ""
     for how in ({}, *ways):
         try:
             call(lambda: f(**how))
-            shown = ", ".join(f"{k}={v if callable(v) else repr(v)}" for k, v in how.items())
+            shown = ", ".join(f"{k}={v!r}" for k, v in how.items())
             return "works" + f" with {shown}"*bool(how)
         except GrokError as e:
-            if re.search(r"\b(?!Grok)\w*(Error|Exception)\b", str(e)) and "takes" not in str(e):
+            if DISGUISED.search(str(e)):
                 return f"FAULT {e}"
-            need = need or said(e)
-            last = said(e)
+            need = f"needs: {said(e)}"
         except Exception as e:
             where = traceback.extract_tb(e.__traceback__)[-1]
             return f"FAULT {type(e).__name__}: {e} ({Path(where.filename).name}:{where.lineno})"
-    return f"needs: {last if ways else need}"
+    return need
 
 
 # What a module of one's own has to be told: where its layers are
@@ -294,7 +298,7 @@ def laws(model, task):
 
 
 def methods(model, task):
-    for name in METHODS:
+    for name in METHODS if model != "lens_all" else ["standard"]:
         def once(name=name, **how):
             config, data = config_of(model, task, method=name, method_args={k: v for k, v in how.items()})
             t = Training([config], tasks=[data])
@@ -311,14 +315,25 @@ def method_ways(name, model, task):
     return [dict(at=at)] if at and "at" in METHODS.arguments(name) else []
 
 
+class _Last:
+    "What makes a row an input of all positions."
+
+    def __call__(self, out):
+        return out[:, -1]
+
+    def __repr__(self):
+        return "lambda out: out[:, -1]"
+
+
+LAST = _Last()
+
+
 def loops(model, task):
-    net, data = network(model, task), config_of(model, task)[1]
+    data = config_of(model, task)[1]
     for name in METHODS:
         def once(name=name, **how):
             torch.manual_seed(0)
             twin = build_model(*config_of(model, task)).train()
-            if how.pop("slow", False):
-                twin = twin.slow()
             loop = plain_loop(name, twin, task=data, loss="mse" if data.regression else "cross_entropy", **how)
             optimizer = torch.optim.SGD(twin.parameters(), lr=1e-2)
             for _ in range(2):
@@ -330,9 +345,8 @@ def loops(model, task):
                 loop.weights()
             return {"loss": loss.item(), **{k: w for k, w in twin.named_parameters()}}
         known = places(model, task)
-        more = {"at": known.get("at"), "hidden": known.get("layer"), "read": (lambda out: out[:, -1]) if "read" in known else None}
+        more = {"at": known.get("at"), "hidden": known.get("layer"), "read": LAST if "read" in known else None}
         ways = [{k: v for k, v in more.items() if v is not None and k in keys} for keys in (("read",), ("at", "read"), ("hidden", "read"), ("at", "hidden", "read"))]
-        ways += [dict(slow=True)] if hasattr(net, "slow") else []
         yield name, cell(once, *[w for i, w in enumerate(ways) if w and w not in ways[:i]])
 
 
@@ -358,9 +372,12 @@ def _closed(f):
 
 
 def figures(model, task):
+    if model == "lens_all":  # a run wants its last position, which is `lens`
+        return
     run, data = trained(model, task), task_named(task)
     for name, draw in FIGURES.items():
-        yield name, cell(_closed(lambda draw=draw: _throw(run) if isinstance(run, GrokError) else draw(run, data)))
+        ways = method_ways("fixed_noise", model, task) if name == "live" else []
+        yield name, cell(_closed(lambda draw=draw, **how: _throw(run) if isinstance(run, GrokError) else draw(run, data, **how)), *ways)
     for name in PANELS:
         yield f"panel {name}", cell(lambda name=name: _throw(run) if isinstance(run, GrokError) else draw_panel(_axes(), slides(run, data), 0, name))
 
@@ -384,7 +401,7 @@ FIGURES = {
     "figure": lambda run, task: figure(keep_slides(slides(run, task), 2), 1),
     "page": lambda run, task: page(slides(run, task)),
     "explore": lambda run, task: _explored(run, task),
-    "live": lambda run, task: _lived(run.config, task if run.config.data else None)}
+    "live": lambda run, task, **how: _lived(replace(run.config, method="fixed_noise", method_args=how), task if run.config.data else None)}
 
 
 def _explored(run, task):
@@ -415,6 +432,8 @@ ANALYSIS = {
 
 
 def analysis(model, task):
+    if model == "lens_all":
+        return
     run = trained(model, task)
     for name, f in ANALYSIS.items():
         yield name, cell(lambda f=f: _throw(run) if isinstance(run, GrokError) else f(run))
@@ -425,7 +444,10 @@ KINDS = {"probe": probes, "law": laws, "method": methods, "method in your loop":
 
 def fits(model, task):
     "`works`, or why the model does not take the task."
-    return cell(lambda: _throw(net) if isinstance(net := network(model, task), GrokError) else net(config_of(model, task)[1].x_train))
+    net = network(model, task)
+    if isinstance(net, GrokError):
+        return f"needs: {said(net)}"
+    return cell(lambda: net(config_of(model, task)[1].x_train))
 
 
 def cells(kinds=KINDS, models=MODELS_TRIED, tasks=TASKS_TRIED, tell=lambda text: None):

@@ -27,7 +27,7 @@ from ..training.run import load_run
 from ..runs.table import Table, is_done, results
 from ..runs.sweep import grid
 from ..analysis.transitions import lags
-from ..analysis.rise import rise_errors
+from ..analysis.rise import radius_errors, rise_errors
 from ..analysis.forecast import forecasts
 from .plan import fresh_mnist, fresh_p113, fresh_p59
 from .networks import DELAYS, circle_bounds, crossed_p59, delay_methods, delays, networks_p59
@@ -326,7 +326,7 @@ _BASELINES = (
 # %% ../../nbs/claims/21_experiments.ipynb #fresh002
 _FRESH = (
     Experiment("fresh_p59", "the second round: addition mod 59, 24 seeds that nobody has looked at", fresh_p59,
-               from_weights={"cka": end_similarity}),
+               from_weights={"cka": end_similarity}, from_table={"radius": radius_errors}),
     Experiment("fresh_p113", "the second round: the paper's setting, 12 seeds that nobody has looked at", fresh_p113),
     Experiment("fresh_mnist", "the second round: MNIST, 12 seeds that nobody has looked at", fresh_mnist),
 )
