@@ -119,9 +119,9 @@ def sequential(task):
 SMALL = dict(d_model=8, n_heads=2, d_mlp=12)
 MODELS_TRIED = {  # name here -> (name in the registry, its arguments)
     "transformer": ("transformer", SMALL), "transformer, untied": ("transformer", SMALL | dict(untied=True)),
-    "decoder": ("decoder", SMALL), "mlp, one-hot": ("mlp", dict(width=12)),
-    **{f"mlp, {o}": ("mlp", dict(width=12, d_model=8, inputs=o)) for o in ("tied", "untied")},
-    "mlp, sum": ("mlp", dict(width=12, d_model=8, inputs="tied", join="sum")),
+    "decoder": ("decoder", SMALL), "mlp, one-hot": ("mlp", dict(width=24)),
+    **{f"mlp, {o}": ("mlp", dict(width=24, d_model=8, inputs=o)) for o in ("tied", "untied")},
+    "mlp, sum": ("mlp", dict(width=24, d_model=8, inputs="tied", join="sum")),
     **{name: (name, {}) for name in ("lstm", "cnn", "lens", "lens_all", "sequential")}}
 FOREIGN = dict(lstm=LSTM, cnn=CNN, lens=LastLens, lens_all=Lens, sequential=sequential)
 
@@ -174,10 +174,15 @@ def network(model, task):
 # One cell
 
 
+PLAINER = ((r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"^inputs = .*?; these", "these"),
+           (r"^(?:an? |this )(CNN|LSTM|LastLens|Sequential)\b", "this module"), (r"(runs that it is learned from), .*", r"\1"),
+           (r"inputs (\(...\)) of type \S+:", r"inputs \1:"))
+
+
 def said(error):
     "What an error says, without what differs from task to task, cut short."
     text = re.sub(r"^model '\w+' on Task .*?Error: ", "", html.unescape(" ".join(str(error).split())))  # the words of a module's owner
-    for found, put in ((r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"\ban? (\w+) does", r"\1 does")):
+    for found, put in PLAINER:
         text = re.sub(found, put, text)
     return text if len(text) <= 150 else text[:147].rsplit(" ", 1)[0] + " ..."
 

@@ -78,7 +78,8 @@ MUTANTS = [
     ("files", "        beside.unlink(missing_ok=True)\n        with open(beside, \"x+b\") as file:", "        with open(beside, \"w+b\") as file:", NB),
     ("files", "        os.replace(beside, path)\n    except", "        path.write_bytes(beside.read_bytes())\n    except", NB),
     ("files", "    write_atomic(path, buffer.getvalue())\n", "    path.write_bytes(buffer.getvalue())\n", NB),
-    ("files", "        if path.is_symlink(): raise GrokError(odd)\n", "", NB),
+    ("files", "(\"O_RDONLY\", \"O_NOFOLLOW\", \"O_NONBLOCK\", \"O_BINARY\")", "(\"O_RDONLY\", \"O_NONBLOCK\", \"O_BINARY\")", NB),
+    ("files", "(\"O_RDONLY\", \"O_NOFOLLOW\", \"O_NONBLOCK\", \"O_BINARY\")", "(\"O_RDONLY\", \"O_NOFOLLOW\", \"O_BINARY\")", NB),
     ("files", "if not stat.S_ISREG(os.fstat(file.fileno()).st_mode): raise GrokError(odd)", "pass", NB),
     ("files", "return file.read(32) == _digest(file)", "return bool(file.read(32))", ("notebook", "test_faults.py::test_damage_is_noticed_and_nothing_is_lost")),
     ("files", "            if keep: os.replace(path, path.with_suffix(\".prev\"))\n", "            os.replace(path, path.with_suffix(\".prev\"))\n", NB),
@@ -96,7 +97,7 @@ MUTANTS = [
     ("analysis.judge", "        if rank_tail(n, middle) <= alpha: low = middle", "        if rank_tail(n, middle) < 2*alpha: low = middle", NB),
     ("analysis.forecast", "    return \"\" if value in seen else", "    return \"\" if True else", NB),
     ("analysis.forecast", "own, *drawn = _auc_draws(y, scores, groups, draws)\n", "own, *drawn = _auc_draws(y, -scores, groups, draws)\n", NB),
-    ("analysis.forecast", "if odd := \", \".join(filter(None, odd)): raise", "if not (odd := True): raise", NB),
+    ("analysis.forecast", "if odd := \", \".join(filter(None, odd)):", "if not (odd := True):", NB),
     ("analysis.transitions", "rho = np.clip((residual[1:]*residual[:-1]).mean()/max(variance, 1e-12), 0, .95)", "rho = 0.", NB),
     ("analysis.watcher", "        except GrokError as e: text = str(e)", "        except ZeroDivisionError as e: text = str(e)", NB),
 ]

@@ -156,6 +156,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.held_out_survival': ( 'analysis/survival.html#held_out_survival',
                                                                                             'grok_nb/analysis/survival.py'),
+                                           'grok_nb.analysis.survival.median_table': ( 'analysis/survival.html#median_table',
+                                                                                       'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.median_time': ( 'analysis/survival.html#median_time',
                                                                                       'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.survival': ( 'analysis/survival.html#survival',

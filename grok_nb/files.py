@@ -109,7 +109,7 @@ def plain_file(
     path = check_file("path", path)
     odd = f"{path} is a link or no plain file, which a run does not leave; remove it"
     try:
-        if path.is_symlink(): raise GrokError(odd)
+        if not hasattr(os, "O_NOFOLLOW") and path.is_symlink(): raise GrokError(odd) # Windows
         file = open(path, "rb", opener=lambda name, _: os.open(name, _FLAGS))
     except OSError as e:
         if e.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO): raise GrokError(odd) from None

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError, checked, shown
+from ..errors import GrokError, check_number, checked, shown
 from ..files import check_room
 from .features import hooks, logits_of, only_looks
 from .robustness import gauss_newton_trace, input_gradient
@@ -105,8 +105,8 @@ def nearest_distance(
 # %% ../../nbs/measures/04_radius.ipynb #579f9991
 def _check_radius(name:str, radius):
     if isinstance(radius, Tensor) and not radius.is_complex() and radius.dim() < 2: return
-    if isinstance(radius, (int, float)) and not isinstance(radius, bool): return
-    raise GrokError(f"{name} = {shown(radius)}; it must be a number, or a tensor of one a test point.")
+    if isinstance(radius, Tensor): raise GrokError(f"{name} = {shown(radius)}; it must be one a test point.")
+    check_number(name, radius, "[0, inf]")
 
 @checked(radius=_check_radius)
 def neighbour_probability(
