@@ -40,6 +40,7 @@ _FACE = {
     "runs.sweep": "grid status sweep",
     "analysis.judge": "Verdict judge standings",
     "analysis.transitions": "Transition lag_table lags transition",
+    "analysis.survival": "median_table",
     "analysis.forecast": "will_it_grok",
     "analysis.watcher": "Watcher",
     "claims.claims": "CLAIMS claim_text claims_text",

@@ -57,7 +57,7 @@ def test_imports_go_one_way(path):
 def test_every_module_has_its_notebook_and_is_small():
     assert {".".join(p.relative_to(ROOT / "grok_nb").with_suffix("").parts) for p in MODULES} == set(PLACE)
     sizes = {p.name: len(p.read_text().splitlines()) for p in MODULES}
-    assert max(sizes.values()) <= 450, {k: v for k, v in sizes.items() if v > 450}
+    assert max(sizes.values()) <= 500, {k: v for k, v in sizes.items() if v > 500}
 
 
 def test_a_name_is_defined_in_one_room():

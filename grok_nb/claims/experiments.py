@@ -342,7 +342,8 @@ _NETWORKS = (
 )
 
 # %% ../../nbs/claims/21_experiments.ipynb #737647a7
-EXPERIMENTS = {e.name: e for e in (*_METHODS, *_MEASURES, _PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH, *_NETWORKS)}
+EXPERIMENTS = {e.name: e for e in (
+    *_METHODS, *_MEASURES, _PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH, *_NETWORKS)}
 
 def experiment(
     name:str, # of the sweep

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..runs.sweep import grid
-from .plan import Part, fresh_p59
+from .plan import Part
 
 # %% ../../nbs/claims/20_plan_networks.ipynb #arc00007
 SMALL = dict(p=59, train_frac=.4, lr=2e-3, frames=0)

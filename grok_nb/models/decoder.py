@@ -199,7 +199,7 @@ def _map_normed(P:dict, norm:str, h:Tensor, W:Tensor, b:Tensor=None) -> Tensor: 
     return _map(F.layer_norm(h, h.shape[-1:]), W * gain[:, None], shift if b is None else shift + b)
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00066
-def _read(
+def _read_by_heads(
     q:Tensor, # (S, n, d) of one position
     keys:tuple, # (S, n, d) of each that it sees
     values:tuple, # (S, n, d) likewise
@@ -277,7 +277,7 @@ def _attended(self:Decoder, parts:list, own:Tensor, last:bool) -> Tensor: # (S, 
     reads = []
     for i in range(len(parts))[-1 if last else 0:]:
         _, keys, values = zip(*parts[:i + 1 if self.causal else None])
-        reads.append(own if i == 0 and self.causal else _read(parts[i][0], keys, values, self.n_heads))
+        reads.append(own if i == 0 and self.causal else _read_by_heads(parts[i][0], keys, values, self.n_heads))
     return torch.cat(reads, 1)
 
 def _inside(params:dict, prefix:str) -> dict: # the parameters of a submodule

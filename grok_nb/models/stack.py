@@ -145,7 +145,7 @@ def noise_shape(self:Stack,
     "Shape of what is at the place where noise goes in."
     if self.noise_at == "input":
         if batch.is_floating_point(): return tuple(batch.shape)
-        raise GrokError("noise_at = 'input'; whole numbers cannot be disturbed. Name the submodule that embeds them, by "
+        raise GrokError("noise_at = 'input'; whole numbers cannot be disturbed. Name the submodule that embeds them by "
                         "an attribute of the model, noise_at = 'embed' say.")
     if positions == "all": return self._shape_at(batch, self.noise_at)
     if hasattr(self.models[0], "noise_shape"): return self.models[0].noise_shape(batch, positions)

@@ -40,7 +40,7 @@ def _in_words(value): # what a cell of a table can hold: a method's arguments, a
     if isinstance(value, dict): return " ".join(f"{k}={v}" for k, v in value.items())
     return value if np.isscalar(value) else str(value)
 
-def _columns(config:RunConfig) -> dict: # setting -> value, flat; a method's arguments in one
+def _flat_settings(config:RunConfig) -> dict: # setting -> value, flat; a method's arguments in one
     return {**config.settings(but=("method",)), "method_args": config.method_args}
 
 def config_columns(
@@ -48,7 +48,7 @@ def config_columns(
 ) -> pd.DataFrame: # indexed by hash
     "Method, seed, and all else in which configs differ; `steps` as `budget`, since a summary has the steps done."
     if not configs: return pd.DataFrame(columns=["method", "seed"]).rename_axis("hash")
-    words = [{k: _in_words(v) for k, v in _columns(c).items()} for c in configs.values()]
+    words = [{k: _in_words(v) for k, v in _flat_settings(c).items()} for c in configs.values()]
     rows = pd.DataFrame(words, index=list(configs))
     keep = [k for k in rows if k in ("method", "seed") or rows[k].nunique(dropna=False) > 1]
     return rows[keep].rename(columns={"steps": "budget"}).rename_axis("hash")

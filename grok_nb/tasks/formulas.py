@@ -125,7 +125,7 @@ def is_formula(
     return isinstance(name, str) and bool(re.fullmatch(r"[0-9xy+\-*/^() ]*[xy][0-9xy+\-*/^() ]*", name))
 
 # %% ../../nbs/tasks/02_formulas.ipynb #d6f92f0b
-def _read(formula:str, p:int)->tuple[Tensor, Tensor]:
+def _evaluated(formula:str, p:int)->tuple[Tensor, Tensor]:
     "The values of a formula for all x and y, and where it divides by 0; both broadcast to (p, p)."
     reader = _Reader(formula, p)
     value = reader.sum()
@@ -137,7 +137,7 @@ def check_formula(
     formula:str, # in x and y, "x^2 + x*y + 3"
 )->str: # the same
     "`GrokError` if a formula cannot be read; whether p suits it is another question."
-    _read(formula, 2)
+    _evaluated(formula, 2)
     return formula
 
 # %% ../../nbs/tasks/02_formulas.ipynb #9b9d2c4b
@@ -146,7 +146,7 @@ def formula_table(
     p:int, # modulus, 2 to `MAX_ORDER`; a prime where the formula divides
 )->tuple[Tensor, Tensor, Tensor]: # table (n_x, n_y) int64, 0..p-1; x of its rows (n_x,); y of its columns (n_y,)
     "The values of a formula modulo p for all x and y with which it does not divide by 0."
-    value, undefined = (part.expand(p, p) for part in _read(formula, check_whole("p", p, 2, MAX_ORDER)))
+    value, undefined = (part.expand(p, p) for part in _evaluated(formula, check_whole("p", p, 2, MAX_ORDER)))
     rows, columns = ((~undefined.all(dim)).nonzero().flatten() for dim in (1, 0))
     if undefined[rows][:, columns].any() or not len(rows):
         raise GrokError(f"The formula {shown(formula)} divides by 0 mod {p} at pairs that are no whole rows or columns "
