@@ -101,7 +101,7 @@ def forecast_data(
 # %% ../../nbs/analysis/05_forecast.ipynb #312cbcb7
 def _runs(y, groups, **scores) -> tuple: # (y as bool, which configuration each is of, scores), of runs of either end
     y, *scores = same_length(y=y, **scores)
-    try: group = np.unique(np.asarray(groups), return_inverse=True)[1]
+    try: group = pd.factorize(np.asarray(groups))[0] # by first occurrence: folds do not hang on names
     except (TypeError, ValueError, RuntimeError): group = np.empty(0)
     if group.shape != y.shape or not np.isin(y, (0, 1)).all():
         raise GrokError(f"y = {shown(y)}, groups = {shown(groups)}; whether each run groks, and a configuration each")
@@ -123,7 +123,7 @@ def held_out(
         raise GrokError(f"X is {X.shape}; a finite number is needed of each of {len(y)} runs in one column or more")
     check_whole("folds", folds, 2, int(group.max()) + 1)
     out = np.zeros(len(y))
-    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, groups):
+    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, group):
         if y[train].all() or not y[train].any():
             raise GrokError("all runs come to the same end: there is nothing to learn")
         out[test] = forecaster().fit(X.iloc[train], y[train]).predict_proba(X.iloc[test])[:, 1]

@@ -105,7 +105,7 @@ def held_out_survival(
     time, event = np.asarray(time, float), np.asarray(event, bool)
     edges = survival_edges(time, event)
     out = np.zeros((len(X), len(edges)-1))
-    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, event, groups):
+    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, event, pd.factorize(groups)[0]):
         model = fit_hazard(X.iloc[train], time[train], event[train], edges)
         out[test] = survival(model, X.iloc[test], edges)
     return out, edges

@@ -27,7 +27,9 @@ METHOD_COLOURS = { # the paper's methods, then the others
     "standard": "#1b1b1b", "noise": "#d1495b", "our_noise": "#622b89", "fixed_noise": "#e8a33d", "abelian": "#2e6f95",
     "suppress": "#42145c", "translation": "#50001e", "mirrored": "#275b07", "orthogonal": "#ce70aa",
     "l1": "#6ed9b6", "label_smoothing": "#02b4e8", "stablemax": "#91487a", "dropout": "#770b51",
-    "input_gradient": "#8ca215", "adversarial": "#75724b", "grokfast": "#bc7125", "grokfast_ma": "#042b7b"}
+    "input_gradient": "#8ca215", "adversarial": "#75724b", "grokfast": "#bc7125", "grokfast_ma": "#042b7b",
+    "egalitarian": "#00a08a", "fixed_norm": "#7d8fe0", "norm_clamp": "#3a3fd1", "grokalign": "#e86bd0",
+    "radial": "#9a9a12"}
 
 # %% ../../nbs/display/00_plot.ipynb #e2776deb
 def method_colour(
