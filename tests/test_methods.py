@@ -383,7 +383,7 @@ def pairs():
     every = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     order = torch.randperm(25, generator=seed(3))
     x = every[order[:12]]
-    return net, SimpleNamespace(name="sums", x_train=x, y_train=table[x[:, 0], x[:, 1]], table=table)
+    return net, SimpleNamespace(name="sums", n_classes=5, square=True, pairs=every, inputs=every, x_train=x, y_train=table[x[:, 0], x[:, 1]], table=table)
 
 
 def test_mirror_images_in_a_plain_loop_by_hand():
@@ -570,7 +570,7 @@ def test_a_method_where_it_cannot_work_says_so():
     for method in ("abelian", "mirrored", "suppress"):
         with pytest.raises(GrokError, match="mirror images are of pairs of whole numbers"):
             plain_loop(method, cnn).loss(images.x_train, images.y_train)
-    with pytest.raises(GrokError, match="no table"):
+    with pytest.raises(GrokError, match="no square table"):
         plain_loop("translation", cnn, task=images)
     for method in ("noise", "adversarial", "input_gradient", "grokalign"):
         with pytest.raises(GrokError, match="at='embed'"):

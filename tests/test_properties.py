@@ -33,7 +33,8 @@ from grok_nb.measures.spectra import cka, effective_rank, fourier_power, gini, k
 from grok_nb.runs.table import read_store
 from grok_nb.tasks.digits import mnist, read_idx
 from grok_nb.tasks.splits import split_pairs
-from grok_nb.tasks.task import table_task, task_names
+from grok_nb.models.registry import MODELS
+from grok_nb.tasks.task import TASKS, table_task, task_names
 from grok_nb.training.config import RunConfig
 from grok_nb.training.history import first_held, milestones
 from grok_nb.training.fit import fit
@@ -81,11 +82,22 @@ FIELDS = dict(
     dtype=st.sampled_from(["float32", "float64"]))
 
 
+BASE = dict(p=7, train_frac=.5, d_model=8, d_mlp=8, width=8, n_train=20, frames=0, method="standard")
+
+
+def fitting(fields):
+    "The settings that a run of this task has: those of another are left out, as a user would."
+    takes = {*TASKS.arguments(fields["task"]), *MODELS.arguments("transformer" if "split" in TASKS.arguments(fields["task"]) else "mlp")}
+    loose = {o for name in TASKS for o in TASKS.arguments(name)} | {o for name in MODELS for o in MODELS.arguments(name)}
+    return {k: v for k, v in fields.items() if k not in loose or k in takes}
+
+
 @st.composite
 def configs(draw):
     "Fields of a config that trains a few steps, or of one that cannot be."
     names = draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, max_size=8))
-    fields = dict(p=7, train_frac=.5, d_model=8, d_mlp=8, width=8, n_train=20, frames=0, method="standard") | {k: draw(FIELDS[k]) for k in names}
+    drawn = {k: draw(FIELDS[k]) for k in names}
+    fields = fitting(dict(BASE, **{"task": "add", **drawn}))
     takes = {k for o in fields["method"].split("+") for k in inspect.signature(METHODS[o]).parameters}
     fields["method_args"] = draw(st.fixed_dictionaries({}, optional={k: v for k, v in ARGS.items() if k in takes}))
     odd = draw(st.sampled_from(["none", "none", "field", "argument"]))
@@ -231,7 +243,7 @@ def test_features(Z1, Z2, alpha, way, probes):
 @given(st.integers(1, 6).flatmap(lambda n: st.tuples(matrices(n), st.lists(st.integers(0, 2), min_size=n, max_size=n))),
        matrices(), st.one_of(ODD, st.floats(0, 1)), st.one_of(FEW, st.integers(1, 3)), st.one_of(ODD, st.just("mse")))
 def test_robustness(points, other, sigma, draws, loss):
-    x, y, model = points[0].float(), torch.tensor(points[1]), MLP((5, 4, 4, 3), 1., torch.Generator().manual_seed(0))
+    x, y, model = points[0].float(), torch.tensor(points[1]), MLP(5, 3, width=4, generator=torch.Generator().manual_seed(0))
     works_or_refuses(perturbation_error, model, x, sigma, draws)
     works_or_refuses(input_gradient, model, x, draws)
     works_or_refuses(sharpness, model, x, y, loss, draws)

@@ -28,8 +28,8 @@ METHOD_COLOURS = { # the paper's methods, then the others
     "suppress": "#42145c", "translation": "#50001e", "mirrored": "#275b07", "orthogonal": "#ce70aa",
     "l1": "#6ed9b6", "label_smoothing": "#02b4e8", "stablemax": "#91487a", "dropout": "#770b51",
     "input_gradient": "#8ca215", "adversarial": "#75724b", "grokfast": "#bc7125", "grokfast_ma": "#042b7b",
-    "egalitarian": "#00a08a", "fixed_norm": "#7d8fe0", "norm_clamp": "#3a3fd1", "grokalign": "#e86bd0",
-    "radial": "#9a9a12"}
+    "fixed_norm": "#11d711", "norm_clamp": "#673317", "radial": "#4f45dc", "egalitarian": "#f120dd",
+    "grokalign": "#9202c5"}
 
 # %% ../../nbs/display/00_plot.ipynb #e2776deb
 def method_colour(
