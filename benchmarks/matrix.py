@@ -133,33 +133,39 @@ def registered():
             MODELS.register(name, make)
 
 
-TASKS_TRIED = {  # name here -> function that makes it
-    "table": lambda: make_task("add", p=7, train_frac=.5),
-    "one-hot table": lambda: make_task("add", p=7, train_frac=.5, encoding="one_hot"),
-    "x/y": lambda: make_task("x/y", p=7, train_frac=.5),
-    "rows in another order": lambda: table_task([[(a + b) % 7 for b in range(7)] for a in (3, 0, 6, 1, 5, 2, 4)], .5, name="shuffled",
-                                                rows=[3, 0, 6, 1, 5, 2, 4]),
-    "S5": lambda: make_task("symmetric", p=5, train_frac=.02),
-    "wrong labels": lambda: make_task("add", p=7, train_frac=.5, wrong_labels=.2),
-    "sum of 3": lambda: make_task("sum", p=5, operands=3, n_train=40, n_test=40),
-    "parity": lambda: make_task("parity", n_bits=12, k=2, n_train=40, n_test=40),
-    "circle": lambda: make_task("circle", n_train=40, n_test=40),
-    "images": lambda: make_task("mnist", n_train=40),
-    "regression": lambda: make_task("teacher", n_inputs=6, n_train=40, n_test=40)}
+ORDER = [3, 0, 6, 1, 5, 2, 4]
+TASKS_TRIED = {  # name here -> what a config says of it, or a function that makes it
+    "table": dict(task="add", p=7, train_frac=.5),
+    "one-hot table": dict(task="add", p=7, train_frac=.5, encoding="one_hot"),
+    "x/y": dict(task="x/y", p=7, train_frac=.5),
+    "rows in another order": lambda: table_task([[(a + b) % 7 for b in range(7)] for a in ORDER], .5, name="shuffled", rows=ORDER),
+    "S5": dict(task="symmetric", p=5, train_frac=.02),
+    "wrong labels": dict(task="add", p=7, train_frac=.5, wrong_labels=.2),
+    "sum of 3": dict(task="sum", p=5, operands=3, n_train=40, n_test=40),
+    "parity": dict(task="parity", n_bits=12, k=2, n_train=40, n_test=40),
+    "circle": dict(task="circle", n_train=40, n_test=40),
+    "images": dict(task="mnist", n_train=40),
+    "regression": dict(task="teacher", n_inputs=6, n_train=40, n_test=40)}
+
+
+def own(task):
+    "The task, if it is handed over; None: its config names it."
+    return task_named(task) if callable(TASKS_TRIED[task]) else None
 
 
 @functools.cache
 def task_named(name):
-    return TASKS_TRIED[name]()
+    made = TASKS_TRIED[name]
+    return made() if callable(made) else make_task(made["task"], **{k: v for k, v in made.items() if k != "task"})
 
 
 def config_of(model, task, **more):
     "A tiny run of this model on this task, and the task."
     name, args = MODELS_TRIED[model]
-    found = task_named(task)
+    found, says = task_named(task), {} if own(task) else TASKS_TRIED[task]
     settings = dict(steps=12, log_every=2, frames=4, hold=2, stop_factor=0, dtype="float64", loss="mse" if found.regression else "cross_entropy")
-    config = RunConfig(model=name, model_args=args, **(settings | more))
-    return with_task(config, found), found.to("cpu", torch.float64)
+    config = RunConfig(model=name, model_args=args, **({k: v for k, v in says.items() if k != "task"} | settings | more | {"task": says.get("task", "add")}))
+    return with_task(config, own(task)), found.to("cpu", torch.float64)
 
 
 @functools.cache
@@ -174,7 +180,8 @@ def network(model, task):
 # One cell
 
 
-PLAINER = ((r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"^inputs = .*?; these", "these"),
+PLAINER = ((r"^panel '\w+' needs ", ""), (r"^\w+ needs? a square table; that of", "a square table: that of"),
+           (r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"^inputs = .*?; these", "these"),
            (r"^(?:an? |this )(CNN|LSTM|LastLens|Sequential)\b", "this module"), (r"(runs that it is learned from), .*", r"\1"),
            (r"inputs (\(...\)) of type \S+:", r"inputs \1:"))
 
@@ -367,11 +374,11 @@ def loops(model, task):
 @functools.cache
 def trained(model, task):
     "A run of a few steps, or the error that there was."
-    config, data = config_of(model, task, probes=[dict(name="norms", every=2)])
+    config, _ = config_of(model, task, probes=[dict(name="norms", every=2)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return fit(config, quiet=True, task=task_named(task))
+            return fit(config, quiet=True, task=own(task))
     except GrokError as e:
         return e
 
@@ -388,7 +395,7 @@ def _closed(f):
 def figures(model, task):
     if model == "lens_all":  # a run wants its last position, which is `lens`
         return
-    run, data = trained(model, task), task_named(task)
+    run, data = trained(model, task), own(task)
     for name, draw in FIGURES.items():
         ways = method_ways("fixed_noise", model, task) if name == "live" else []
         yield name, cell(_closed(lambda draw=draw, **how: _throw(run) if isinstance(run, GrokError) else draw(run, data, **how)), *ways)
@@ -415,7 +422,7 @@ FIGURES = {
     "figure": lambda run, task: figure(keep_slides(slides(run, task), 2), 1),
     "page": lambda run, task: page(slides(run, task)),
     "explore": lambda run, task: _explored(run, task),
-    "live": lambda run, task, **how: _lived(replace(run.config, method="fixed_noise", method_args=how), task if run.config.data else None)}
+    "live": lambda run, task, **how: _lived(replace(run.config, method="fixed_noise", method_args=how), task)}
 
 
 def _explored(run, task):

@@ -54,12 +54,12 @@ def at_cut(
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
     check_history(history, "train/acc", "test/acc", *measures)
+    if lacking := [k for k in CONFIGURATION[:3] if config.data or not hasattr(config, k)]:
+        raise GrokError(f"this config does not say {', '.join(lacking)}: a forecast is for runs on a table that is named")
     cut = cut_step(history, config, share)
     steps, test = same_length(step=history["step"], test=history["test/acc"])
     past = steps <= max(cut, steps[0])
     if test[past][-1] > .5: return None
-    if lacking := [k for k in CONFIGURATION[:3] if not hasattr(config, k)]:
-        raise GrokError(f"this config has no {', '.join(lacking)}: a forecast is for runs on tables of pairs")
     sigma = noise_floor(config.method, config.method_args)
     out = dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=sigma,
                cut=math.log(cut+1))
