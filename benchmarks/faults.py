@@ -33,7 +33,7 @@ from grok_nb.files import arrays_bytes, state_bytes
 from grok_nb.errors import GrokError
 from grok_nb.runs.table import read_store
 from grok_nb.runs.sweep import status, sweep
-from grok_nb.training.config import RunConfig
+from grok_nb.training.config import COMPONENTS, RunConfig, component_arguments
 from grok_nb.training.loop import Training
 from grok_nb.training.fit import fit
 from grok_nb.training.run import load_run
@@ -205,8 +205,8 @@ def npy(array, allow_pickle=True):
 
 
 CONFIGS = [  # changes to a config.json, or text in its place
-    dict(p=10**9), dict(p=10**400), dict(d_mlp=2**31 - 1), dict(d_model=2**30, n_heads=1), dict(width=2**31 - 1, task="mnist"), dict(frames=2**31 - 1),
-    dict(threads=10**6), dict(n_train=10**9, task="mnist"), dict(steps="100"), dict(lr=float("nan")), dict(lr=float("inf")), dict(lr="1e-3"),
+    dict(p=10**9), dict(p=10**400), dict(d_mlp=2**31 - 1), dict(d_model=2**30, n_heads=1), dict(width=2**31 - 1, model="mlp"), dict(frames=2**31 - 1),
+    dict(threads=10**6), dict(n_train=10**9, task="mnist", model="mlp", task_args={}, model_args={}), dict(steps="100"), dict(lr=float("nan")), dict(lr=float("inf")), dict(lr="1e-3"),
     dict(weight_decay=[1]), dict(betas=[.9]), dict(betas="ab"), dict(betas=5), dict(betas=[.9, None]), dict(method=5), dict(method=None),
     dict(method="noise+nonsense"), dict(method_args=[1]), dict(method_args="x"), dict(method="noise", method_args=dict(lambda1="x")),
     dict(method="noise", method_args=dict(lambda1=None)), dict(method="grokfast_ma", method_args=dict(window=10**12)),
@@ -214,7 +214,38 @@ CONFIGS = [  # changes to a config.json, or text in its place
     dict(probes=[{"name": "norms", "every": 0}]), dict(task="mnist/../../etc/passwd"), dict(task="add:999999*add:999999"), dict(task=7),
     dict(task="symmetric:9"), dict(seed=-1), dict(seed=True), dict(seed=1.5), dict(dtype="object"), dict(dtype="load"), dict(split="../.."),
     dict(loss="__class__"), dict(log_every=0), dict(hold=-1), dict(train_frac=1e-9), dict(unknown="field"), dict(__class__="os.system"),
+    dict(model="os.system"), dict(model="__import__('os').system('touch PWNED')"), dict(model="../../PWNED"), dict(model="mine@2"),
+    dict(model=["decoder"]), dict(model={"decoder": 1}), dict(model="m" * 10**5), dict(model="\x1b[2Jmine"), dict(model_args={"generator": 1}),
+    dict(model_args={"task": "add"}), dict(model_args={"__class__": "os.system"}), dict(model="decoder", n_layers=10**9), dict(model="decoder", norm="eval"),
+    dict(model="decoder", d_model=2**30), dict(model="mlp", depth=10**6), dict(model="mlp", width=2**31 - 1), dict(model="mine", model_args={"x": [[]] * 10**4}),
+    dict(optimizer="os:system"), dict(optimizer="torch:load"), dict(optimizer="torch:__builtins__"), dict(optimizer="torch:LBFGS"), dict(optimizer=7),
+    dict(optimizer="pytorch_optimizer:load_optimizer"), dict(optimizer_args={"weights": []}), dict(optimizer="muon", adamw_names=7),
+    dict(optimizer="torch:SGD", optimizer_args={"lr": "__import__('os').system('touch PWNED')"}), dict(optimizer_args={"d_model": 3}),
+    dict(schedule="eval"), dict(schedule_args={"step": 3}), dict(warmup=10**400), dict(schedule="cosine", final="x"), dict(loss_args={"logits": 1}),
+    dict(loss="cross_entropy.__globals__"), dict(task="().__class__"), dict(task="x^99999999999"), dict(task="(" * 10**4 + "x"), dict(task="x/0"),
+    dict(task="x if y else 0"), dict(task="exec('1')"), dict(task_args={"root": "/etc"}), dict(task_args={"seed": 1}), dict(method="noise+os.system"),
+    dict(method="+".join(["noise"] * 10**4)), dict(data="../../../x"), dict(probes=[{"name": "__import__('os')", "every": 10, "model": 1}]),
     "[" * 100_000, "[]", "null", "{", '{"p": 7, "p": 8}', '{"p": 1e999}', '{"p": ' + "9" * 5000 + "}", " " * 2_000_000, "\udcff\x00", '"<script>"']
+
+
+def changed(values, change):
+    "A config's values with a change; a word that a component takes goes to its arguments, as if the run had been made so."
+    renamed = {f"{o}_args": {} for o in COMPONENTS if o in change}
+    values = values | renamed | {k: v for k, v in change.items() if k in values}
+    for word, value in change.items():
+        takers = [o for o in COMPONENTS if word not in values and word in known_arguments(o, values[o])]
+        for place in takers:
+            values[f"{place}_args"] = {**values[f"{place}_args"], word: value}
+        values |= {} if takers or word in values else {word: value}
+    return values
+
+
+def known_arguments(component, name):
+    "What a component of this name takes; nothing if there is none."
+    try:
+        return component_arguments(component, name)
+    except (GrokError, TypeError):
+        return {}
 
 
 def hostile(top):
@@ -241,7 +272,7 @@ def hostile(top):
 
     def config(change):
         def make():
-            text = change if isinstance(change, str) else json.dumps(json.loads((run / "config.json").read_text()) | change)
+            text = change if isinstance(change, str) else json.dumps(changed(json.loads((run / "config.json").read_text()), change))
             (run / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
             forget()
         return make
@@ -278,6 +309,10 @@ def hostile(top):
     for name in ("config.json", "history.csv.gz", "frames.npz", "run.json", "checkpoint.pt"):
         yield f"{name} is a link", link(run / name), load
         yield f"{name} is a link into nowhere", link(run / name, top / "nowhere"), load
+    for what, data in {"a list": b"[]", "text": b"import os", "code": b'{"model mine": {"__reduce__": "os.system"}', "huge": b" " * 2_000_000, "a pickle": pickle.dumps(Code())}.items():
+        yield f"sources.json is {what}", put("sources.json", data), load
+        yield f"sources.json is {what}, fit", put("sources.json", data), go_on
+    yield "sources.json is a link", link(run / "sources.json"), load
     yield "history.csv.gz is a pipe", fifo, load
     yield "history.csv.gz is /dev/zero", link(run / "history.csv.gz", Path("/dev/zero")), load
     yield "the run folder is a link", link(run, top), go_on

@@ -15,12 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))
+FORGET = """
+for _name in [_k for _k in globals() if not _k.startswith("_") and _k not in ("In", "Out", "get_ipython", "exit", "quit")]:
+    del globals()[_name]
+"""
 CHECKS = {  # title -> what must be true after the cell
     "a two-layer decoder on division mod 97": """
         from grok_nb.training.network import task_of
         task = task_of(config)
         assert tuple(task.table.shape) == (97, 96) and config.batch_size*2 == len(task.x_train) and config.warmup > 1
-        assert len(run.model.blocks) == 2 and run.model.norm == "before" and run.status == "done"
+        assert len(run.model.blocks) == 2 and config.norm == "before" and run.status == "done"
         assert run.history["train/loss"].iloc[-1] < run.history["train/loss"].iloc[0]""",
     "a quadratic MLP on one-hot pairs": """
         assert config.loss == "mse" and config.p == 97 and len(list(run.model.parameters())) == 2 # no bias
@@ -30,7 +34,6 @@ CHECKS = {  # title -> what must be true after the cell
         h = run.history
         assert h["test/acc"].iloc[-1] > .95 and h.loc[h["train/acc"] > .99, "test/acc"].iloc[0] < .6""",
     "Muon": """
-        from grok_nb.training.history import first_held
         assert runs["Muon"].config.optimizer == "muon" and runs["Muon"].history["test/acc"].iloc[-1] > .95""",
     "probes on an LSTM": """
         assert isinstance(run.model.lstm, nn.LSTM) and run.history["sharpness"].notna().sum() == 5""",
@@ -45,7 +48,7 @@ CHECKS = {  # title -> what must be true after the cell
         found = median_table(table, "lr", "weight_decay")
         assert found.shape == (2, 3) and found.loc[.02, 2.] < 600""",
     "a sweep of a model of your own on Dask": """
-        import json, os
+        import json
         from pathlib import Path
         assert len(table.configs) == 12 and set(table.summary["status"]) == {"done"}
         assert median_table(table, "lr", "weight_decay").loc[.02, 2.] < 600
@@ -91,7 +94,7 @@ def test_they_run(path, tmp_path):
         if "distributed" in source and not importlib.util.find_spec("distributed"):
             continue
         check = "\n".join(line.removeprefix(" " * 8) for line in CHECKS[title].splitlines())
-        for text in ("%reset -f", source, f"{check}\nprint({title!r})"):
+        for text in (FORGET, source, f"{check}\nprint({title!r})"):
             cells.append({**cell, "id": f"ten{len(cells):05}", "outputs": [], "source": text})
     notebook, out = tmp_path / "ten.ipynb", tmp_path / "out.ipynb"
     notebook.write_text(json.dumps({**json.loads(path.read_text()), "cells": cells}))

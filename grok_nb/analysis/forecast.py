@@ -54,8 +54,9 @@ def at_cut(
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
     check_history(history, "train/acc", "test/acc", *measures)
-    if lacking := [k for k in CONFIGURATION[:3] if config.data or not hasattr(config, k)]:
-        raise GrokError(f"this config does not say {', '.join(lacking)}: a forecast is for runs on a table that is named")
+    own = CONFIGURATION[:2] if config.data else () # of a task that was handed over, its config says nothing
+    if lacking := [k for k in CONFIGURATION[:3] if k in own or not hasattr(config, k)]:
+        raise GrokError(f"this config does not say {', '.join(lacking)}: a forecast is for runs on a named table")
     cut = cut_step(history, config, share)
     steps, test = same_length(step=history["step"], test=history["test/acc"])
     past = steps <= max(cut, steps[0])

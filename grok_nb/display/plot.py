@@ -58,7 +58,7 @@ _SIDES = {f"{side}/{column}": f"{side} {words}" for side in ("train", "test") fo
     "acc_mirrored": "accuracy, mirrored pairs", "acc_unmirrored": "accuracy, unmirrored pairs"}.items()}
 _MEASURES = {
     "pe": "PE", "ed": "ED", "pmi": "PMI", "mid": "MID", # the paper's names, spelled out in 02_information
-    "norm/l1": "l1 norm", "norm/l2": "l2 norm",
+    "train/objective": "train objective", "norm/l1": "l1 norm", "norm/l2": "l2 norm",
     "norm/first": "l2 norm of the first matrix", "norm/last": "l2 norm of the last matrix",
     "fourier/gini": "Gini coefficient of the spectrum", "fourier/keys": "key frequencies",
     "fourier/restricted_loss": "restricted loss", "fourier/excluded_loss": "excluded loss",
@@ -207,7 +207,7 @@ def plot_aligned(
     width:float=.8, # of a line, in points
 ) -> Axes:
     "A line per run over steps in units of an event; rows without a value, and runs without the event, are left out."
-    events = [milestones(h)["test95"] for h in histories] if events is None else events
+    events = [milestones(h, levels=(.95,))["test95"] for h in histories] if events is None else events
     for i, (history, event) in enumerate(zip(histories, events, strict=True)):
         rows = history[["step", measure]].dropna()
         named = None if i else name
@@ -227,7 +227,7 @@ def plot_learned(
     hold:float=200, # steps for which a level must be kept
 ) -> Axes:
     "A bar a measure from the step at which it holds at 50 % to that of 95 %; an open end: not reached."
-    ax, marks = ax or plt.subplots(figsize=(7, .35*len(measures)+1))[1], milestones(history, hold)
+    ax, marks = ax or plt.subplots(figsize=(7, .35*len(measures)+1))[1], milestones(history, hold, (.95,))
     fitted = history[history["step"] >= (0 if np.isnan(marks["fit"]) else marks["fit"])]
     for i, column in enumerate(measures.values()):
         half, most = _stretch(fitted, column, hold)

@@ -152,15 +152,17 @@ def _stacking_pays(configs:list) -> bool: # a step so small that most of its tim
 def _own_file(module): # of a module, or of the package that it is in; None: it has none, or is installed, or ours
     top = sys.modules.get(module.__name__.partition(".")[0], module)
     file = Path(getattr(top, "__file__", None) or "").resolve()
-    ours = top.__name__ in ("grok_nb", "__main__", "__mp_main__") # what stands in a notebook is always sent in full
-    return None if ours or not file.suffix or {"site-packages", "dist-packages"} & {*file.parts} else file
+    known = {"grok_nb", "__main__", "__mp_main__", *sys.stdlib_module_names} # a notebook is always sent in full
+    return None if top.__name__ in known or {"site-packages", "dist-packages"} & {*file.parts} else file
 
 def _own_modules(things:dict) -> list: # modules of what is registered, and those that lie beside them
     modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)]
     registered = {thing.__module__ for own in things.values() for thing, _ in own.values()}
     files = [file for m in modules if m.__name__ in registered and (file := _own_file(m))]
-    places = {file.parents[file.name == "__init__.py"] for file in files}
-    return [m for m in modules if places and (file := _own_file(m)) and places & {*file.parents}]
+    places = {file.parents[file.name == "__init__.py"] for file in files if file.suffix}
+    main = getattr(sys.modules["__main__"], "__file__", "") # of a script; a notebook has none, and is where it runs
+    if "__main__" in registered: places |= {Path.cwd(), Path(main or "notebook").resolve().parent}
+    return [m for m in modules if (file := _own_file(m)) and file.suffix and places & {*file.parents}]
 
 # %% ../../nbs/runs/01_sweep.ipynb #swp00002
 class Sent(dict):

@@ -100,9 +100,10 @@ def unknown_names(
         name = getattr(config, component)
         for one in name.split("+") if component == "method" else [name]:
             try: registry.lookup(one)
-            except GrokError:
+            except GrokError as e:
                 own, _, version = one.partition("@")
-                found.append(f"{table}.register({own!r}, ...{', version=' + version if version else ''})")
+                more = f", version={version}" if version else ""
+                found.append(f"{table}.register({own!r}, ...{more})" if one.isascii() and own.isidentifier() else str(e))
     return found
 
 # %% ../../nbs/training/02_network.ipynb #68079446
