@@ -102,6 +102,7 @@ CASES = { # name -> (makes a network, data, seeds)
     "mlp, one-hot, 2 x 64, p = 31": (lambda: MLP(31, 31, 2, width=64), sums(31), 8),
     "mlp, one-hot, 2 x 64, p = 31 ": (lambda: MLP(31, 31, 2, width=64), sums(31), 16),
     "mlp, images, 2 x 200": (lambda: MLP(784, 10), images, 8),
+    "paper's formula, d 16, p = 11": (lambda: Transformer(11, d_model=16, n_heads=4, d_mlp=32), sums(11, .5), 16),
     "paper's formula, d 32, p = 31": (lambda: Transformer(31, **SMALL), sums(31), 16),
     "paper's formula, d 128, p = 113": (lambda: Transformer(113), sums(113), 2),
 }

@@ -19,7 +19,7 @@ from grok_nb.files import read_json
 from grok_nb.measures.probes import MEASURES
 from grok_nb.models.registry import MODELS
 from grok_nb.registry import fingerprint
-from grok_nb.runs.sweep import grid, sweep
+from grok_nb.runs.sweep import sweep
 from grok_nb.runs.table import read_store
 from grok_nb.tasks.task import TASKS, make_task, table_task
 from grok_nb.training.config import REGISTRIES, RunConfig, own_things, take_things
@@ -308,7 +308,7 @@ def test_a_run_with_unknown_names_can_be_read(tmp_path):
         assert set(found.frames) == (set(run.frames) if config is known else set())  # what a frame must be, the task says
         plot_run(found.history)
         with pytest.raises(GrokError) as e:
-            found.model
+            _ = found.model
         assert all(need in str(e.value) for need in needs) and "read it again" in str(e.value)
         with pytest.raises(GrokError, match="is not known; there are"):
             fit(config, tmp_path / "again", quiet=True)
@@ -336,7 +336,7 @@ def test_a_run_whose_names_take_other_arguments_now_can_be_read(tmp_path):
     found = load_run(tmp_path)
     assert found.config.depth == 3 and same_history(found.history, run.history)
     with pytest.raises(ChangedSource):
-        found.model
+        _ = found.model
 
 
 # One clear error each
@@ -401,5 +401,5 @@ def test_reading_imports_nothing(tmp_path, monkeypatch):
     found = load_run(tmp_path / "run")
     assert same_history(found.history, run.history)
     with pytest.raises(GrokError, match="MODELS.register\\('stranger'"):
-        found.model
+        _ = found.model
     assert "stranger" not in sys.modules and not Path("PWNED").exists()

@@ -102,8 +102,8 @@ def unknown_names(
             try: registry.lookup(one)
             except GrokError as e:
                 own, _, version = one.partition("@")
-                more = f", version={version}" if version else ""
-                found.append(f"{table}.register({own!r}, ...{more})" if one.isascii() and own.isidentifier() else str(e))
+                call = f"{table}.register({own!r}, ...{f', version={version}' if version else ''})"
+                found.append(call if own.isidentifier() else str(e))
     return found
 
 # %% ../../nbs/training/02_network.ipynb #68079446
