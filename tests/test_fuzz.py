@@ -46,5 +46,5 @@ def test_the_judge_sees_what_is_bad():
 
     calls = [("good", lambda: 1), ("raw", lambda: 1 / 0), ("endless", endless), ("big", big), ("ends", lambda: os._exit(0)), ("good", lambda: 2)]
     said = [s for _, s in fuzz.judged(calls)]
-    assert said[0] == said[5] == "answered" and said[1].startswith("ZeroDivision") and said[2].startswith("Endless") and "alloc" in said[3]
+    assert said[0] == said[5] == "answered" and said[1].startswith("ZeroDivision") and said[2].startswith("Endless") and ("alloc" in said[3] or "took" in said[3])
     assert said[4] == "hung, or ended the process"

@@ -65,6 +65,8 @@ def tidy(text):
 
 def close(a, b):
     "Whether two numbers, as written, are the same: whole ones equal, others within 1 % or one in the last place."
+    if a == b:  # a hash may look like a number: 52e8825
+        return True
     if not re.search(r"[.e]", a + b):
         return a.lstrip("+") == b.lstrip("+")
     x, y = float(a.replace(",", "")), float(b.replace(",", ""))
