@@ -33,7 +33,7 @@ from grok_nb.errors import GrokError
 from grok_nb.measures.entropy import Estimate, check_features_matrix, estimate, joint_product
 from grok_nb.measures.probes import MEASURES, Probe
 from grok_nb.measures.spectra import irreps
-from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.transformer_fast import FastTransformer
 from grok_nb.models.mlps import MLP
 from grok_nb.tasks.groups import operation
 from grok_nb.tasks.task import Task, table_task

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.transformer_fast import FastTransformer
 from grok_nb.models.losses import cross_entropy
 
 

@@ -17,7 +17,7 @@ import torch
 from peers import EncoderLayer, addition, interleaved, stepper
 
 from grok_nb.methods.penalties import Abelian, with_mirrors
-from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.transformer_fast import FastTransformer
 from grok_nb.training.fit import torch_threads
 
 OURS = {"fast": (0, None), "noise on a and b": (2, None), "noise on all": (3, None), "abelian penalty": (0, Abelian)}

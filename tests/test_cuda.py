@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.transformer_fast import FastTransformer
 from grok_nb.training.config import RunConfig
 from grok_nb.training.fit import fit
 

@@ -18,7 +18,7 @@ from grok_nb.measures.probes import Probe, probe_spec
 from grok_nb.methods.penalties import Abelian
 from grok_nb.methods.rivals import StableMax
 from grok_nb.models.losses import example_losses
-from grok_nb.models.transformer import FastTransformer
+from grok_nb.models.transformer_fast import FastTransformer
 from grok_nb.models.mlps import MLP
 from grok_nb.tasks.task import Task, table_task
 from grok_nb.training.config import RunConfig

@@ -14,7 +14,7 @@ from torch.autograd import Function
 from ..errors import GrokError, check_number
 from .method import Method
 from ..tasks.task import encode_pairs
-from ..models.transformer import first_derivatives_only
+from ..models.transformer_fast import first_derivatives_only
 
 # %% ../../nbs/methods/01_penalties.ipynb #c0ba0487
 def with_mirrors(

@@ -12,7 +12,7 @@ from ..errors import GrokError, check_number, check_whole
 from .decoder import Decoder
 from .mlps import MLP
 from .named import MAX_WIDTH
-from .transformer import FastTransformer
+from .transformer_fast import FastTransformer
 from ..registry import Registry
 
 # %% ../../nbs/models/06_registry.ipynb #mdr00007
