@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_file', 'new_file', 'write_atomic', 'unfinished', 'write_figure', 'plain_file', 'read_plain', 'read_json',
-           'free_memory', 'check_room', 'arrays_bytes', 'read_arrays', 'state_bytes', 'read_state', 'file_sha256',
-           'save_checkpoint', 'load_checkpoint', 'drop_checkpoint', 'csv_bytes', 'read_csv']
+           'free_memory', 'check_room', 'room_for', 'arrays_bytes', 'read_arrays', 'state_bytes', 'read_state',
+           'file_sha256', 'save_checkpoint', 'load_checkpoint', 'drop_checkpoint', 'csv_bytes', 'read_csv']
 
 # %% ../nbs/01_files.ipynb #8ead4c43
 import errno
@@ -225,6 +225,16 @@ def check_room(
     if need > (free := free_memory()):
         raise GrokError(f"{what} would take at least {need/1e9:,.3g} GB of memory, and {free/1e9:,.3g} GB are free. "
                         "Choose something smaller, or free some.")
+@contextmanager
+def room_for(
+    what:str, # that is made meanwhile: "run 0123456789ab", say
+):
+    "What does not fit in spite of all ends as an error that says so."
+    try: yield
+    except (MemoryError, RuntimeError) as e: # torch has errors of its own: of the processor, and of CUDA
+        if not isinstance(e, MemoryError) and not re.search("can't allocate|out of memory", str(e)): raise
+        raise GrokError(f"{what} does not fit into memory, of which {free_memory()/1e9:,.3g} GB are free: "
+                        f"{str(e).strip()[:200]}. Choose something smaller, or free some.") from e
 
 # %% ../nbs/01_files.ipynb #0783f6b3
 def _write_arrays(file, arrays:dict, compress:bool): # an npz file, at the place where `file` is
@@ -365,6 +375,17 @@ def file_sha256(
 def _is_whole(file)->bool: # an open checkpoint: it begins with the checksum of the rest
     return file.read(32) == _digest(file)
 
+# %% ../nbs/01_files.ipynb #files070
+def _keep_before(path:Path): # as `.prev`; a whole file is at `path` at every moment, where the disk has hard links
+    prev = path.with_suffix(".prev")
+    beside = prev.with_name(f".{prev.name}.{os.getpid()}.tmp")
+    beside.unlink(missing_ok=True)
+    try: os.link(path, beside)
+    except OSError: os.replace(path, prev)
+    else:
+        os.replace(beside, prev)
+        beside.unlink(missing_ok=True) # still there where both were one file already
+
 # %% ../nbs/01_files.ipynb #d14170ca
 @checked()
 def save_checkpoint(
@@ -382,7 +403,7 @@ def save_checkpoint(
         file.write(digest)
         if os.path.lexists(path):
             with plain_file(path) as last: keep = _is_whole(last)
-            if keep: os.replace(path, path.with_suffix(".prev"))
+            if keep: _keep_before(path)
 
 # %% ../nbs/01_files.ipynb #37337933
 def load_checkpoint(
@@ -390,8 +411,11 @@ def load_checkpoint(
 )->dict|None: # the state, or None if there is none that is whole
     "Read the last whole checkpoint, as plain values and tensors only; a damaged one is named in a warning."
     path = check_file("path", path)
-    found = [p for p in (path, path.with_suffix(".prev")) if os.path.lexists(p)]
-    for p in found:
+    found = False
+    for p in (path, path.with_suffix(".prev")):
+        if not os.path.lexists(p): continue
+        found = True
+        check_room("this checkpoint", os.lstat(p).st_size)
         with plain_file(p) as file:
             if not _is_whole(file):
                 warnings.warn(f"{p} is damaged (its checksum does not match); looking for the one before")
