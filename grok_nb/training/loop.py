@@ -22,7 +22,7 @@ from ..methods.method import Method, joint_sigma, overrides
 from ..methods.optimizers import StackedOptimizer, make_schedule
 from ..methods.registry import make_methods
 from .config import RunConfig
-from .history import evaluate, first_held
+from .history import evaluate, first_held, taken_columns
 from .network import build_model, check_device, check_memory, frame_shapes, task_of, with_task
 
 # %% ../../nbs/training/03_loop.ipynb #476b1df7
@@ -191,8 +191,13 @@ def _frame(model:nn.Module, answers:Tensor, shapes:dict) -> dict:
     return out
 
 # %% ../../nbs/training/03_loop.ipynb #loop0059
-def _reading(probe, model, task, seed:int, step:int) -> dict:
-    try: return probe(model, task, seed, step)
+def _reading(probe, model, task, seed:int, step:int, taken:frozenset=frozenset()) -> dict: # `taken`: others' columns
+    try:
+        found = probe(model, task, seed, step)
+        if both := sorted(taken & set(found)):
+            raise GrokError(f"probe {probe.name!r} gives a column {both[0]!r}, which a table of runs has already; "
+                            "call it something else")
+        return found
     except GrokError as e:
         if not step: raise
         warnings.warn(f"step {step}: no reading of {probe.name}: {e}")
@@ -217,7 +222,9 @@ def record(self:Training,
         extra = {"train/objective": objective[i].item()} if own else {}
         extra |= {"train/acc_noisy": acc[i].item(), "noise/sigma": sigma[i].item()}
         for probe in self.probes if want_row else ():
-            if self.step % probe.every == 0: extra |= _reading(probe, model, task, self.configs[i].seed, self.step)
+            if self.step % probe.every == 0:
+                taken = taken_columns(self.config) | set(row)
+                extra |= _reading(probe, model, task, self.configs[i].seed, self.step, taken)
         if want_row: self.rows[i].append({"step": self.step, **row, **extra})
         if shapes: self.frames[i][self.step] = _frame(model, answers, shapes)
 
@@ -337,6 +344,7 @@ def check_progress(
     step, rows, frames = (state.get(k) for k in ("step", "rows", "frames"))
     _need(type(step) is int and 0 <= step <= configs[0].steps, "the step")
     _need(isinstance(state.get("seconds", 0.), (int, float)), "the seconds")
+    _need(isinstance(state.get("environment", {}), dict), "the environment")
     _need(_is_order(state.get("order"), seeds, len(task.x_train)), "order")
     _need(isinstance(rows, list) and len(rows) == seeds and all(isinstance(seed, list) for seed in rows), "rows")
     _need(all(_is_row(row) for seed in rows for row in seed), "rows")
@@ -355,25 +363,41 @@ def _form(value): # the shape and type of everything in a state
 def check_state(self:Training, state:dict):
     "Refuse a state that belongs to another config or was not made by `state`."
     check_progress(state, self.configs, self.tasks[0])
-    twin = Training(self.configs, self.device, self.tasks)
-    if state["step"]: twin.update(*twin.forward()[:2])
+    with torch.enable_grad(): # whoever reads may have switched it off
+        twin = Training(self.configs, self.device, self.tasks)
+        if state["step"]: twin.update(*twin.forward()[:2])
     own = twin.state()
     for k in ("train_acc", "params", "buffers", "optimizer", "streams", "methods"):
-        _need(_form(state.get(k)) == _form(own[k]), k)
+        _need(_form(state.get(k)) == _form(own[k]), f"{k}, or they are of another kind of device"*(k == "streams") or k)
 
 # %% ../../nbs/training/03_loop.ipynb #43fe49cd
 @patch
-def load_state(self:Training, state:dict):
-    "Go on from what `state` gave for the same configs."
-    self.check_state(state)
+def load_weights(self:Training, state:dict):
+    "Take up step, weights, rows and frames of a state, of any device: to look at them, not to go on from."
+    check_progress(state, self.configs, self.tasks[0])
+    own = {"params": self.params, "buffers": self.stack.buffers}
+    for k, tensors in own.items(): _need(_form(state.get(k)) == _form(tensors), k)
     with torch.no_grad():
-        for k, v in state["params"].items(): self.params[k].copy_(v)
-        for k, v in state["buffers"].items(): self.stack.buffers[k].copy_(v)
-    self.optimizer.load_state(state["optimizer"])
-    for k, generators in self.streams.items():
-        for generator, saved in zip(generators, state["streams"][k]): generator.set_state(saved)
-    for method, saved in zip(self.methods, state["methods"]): method.load_state(saved)
+        for k, tensors in own.items():
+            for name, w in tensors.items(): w.copy_(state[k][name])
     self.step, self.rows = state["step"], state["rows"]
-    self.train_acc, self.order = (state[k].to(self.device) for k in ("train_acc", "order"))
     self.frames = [{step: {k: v.numpy() for k, v in frame.items()} for step, frame in frames.items()}
                    for frames in state["frames"]]
+
+# %% ../../nbs/training/03_loop.ipynb #2f135fe0
+def _set_stream(generator:torch.Generator, saved:Tensor): # refuses what would draw the same number for ever
+    words = saved[24:5016] if len(saved) == 5056 else saved # of the processor's generator
+    _need(bool(words.any()), "streams")
+    try: generator.set_state(saved)
+    except RuntimeError as e: _need(False, f"streams ({str(e).splitlines()[0][:100]})")
+
+@patch
+def load_state(self:Training, state:dict):
+    "Go on from what `state` gave for the same configs, on the same kind of device."
+    self.check_state(state)
+    for k, generators in self.streams.items():
+        for generator, saved in zip(generators, state["streams"][k]): _set_stream(generator, saved)
+    self.load_weights(state)
+    self.optimizer.load_state(state["optimizer"])
+    for method, saved in zip(self.methods, state["methods"]): method.load_state(saved)
+    self.train_acc, self.order = (state[k].to(self.device) for k in ("train_acc", "order"))
