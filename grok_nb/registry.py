@@ -17,6 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .errors import GrokError, check_name, check_whole, shown
+from .reprs import line_of
 
 # %% ../nbs/02_registry.ipynb #reg00007
 class Registry(dict):
@@ -151,3 +152,7 @@ def table(self:Registry) -> pd.DataFrame: # name -> what it is, arguments
     about = {name: (inspect.getdoc(thing) or "").partition("\n")[0] for name, thing in self.items()}
     takes = {name: ", ".join(f"{k}{_shown_default(v)}" for k, v in self.arguments(name).items()) for name in self}
     return pd.DataFrame({"what it is": about, "arguments": takes}).rename_axis(self.kind)
+
+# %% ../nbs/02_registry.ipynb #d5d889f1
+@patch
+def __repr__(self:Registry): return line_of(f"Registry of {len(self)}, {self.kind}", *self, most=1500)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WINGS = "errors files registry tasks models methods measures training runs analysis claims display cli".split()
+WINGS = "errors reprs files registry tasks models methods measures training runs analysis claims display cli".split()
 MODULES = sorted(p for p in (ROOT / "grok_nb").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 
 

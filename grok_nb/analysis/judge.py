@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from ..errors import GrokError, check_name, check_number, same_length, shown
+from ..reprs import line_of
 from ..methods.method import OUR_NOISE
 from ..training.config import RunConfig
 from ..runs.table import Table
@@ -150,6 +151,12 @@ class Verdict:
     n:int # seeds: runs, or pairs of runs
     verdict:str # holds, does not hold, no difference, undecided, checked, says nothing here, not run
     needed:float=math.nan # if undecided, seeds that would decide it; inf: more than 200
+
+    def __repr__(self):
+        more = "" if math.isnan(self.needed) else f"needs {self.needed:.0f} seeds"
+        interval = f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"*(self.n > 0)
+        return line_of("Verdict", self.verdict, interval, f"n = {self.n}", more.replace("inf", "more than 200"),
+                       self.statistic)
 
 # %% ../../nbs/analysis/00_judge.ipynb #d2cfb32e
 def _answer(word:str, side:str) -> str: # a word of `_word` to a claim that is not about one side

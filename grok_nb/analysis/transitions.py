@@ -15,6 +15,7 @@ import ruptures
 from scipy import optimize, special, stats
 
 from ..errors import GrokError, check_names, checked, same_length
+from ..reprs import step_text
 from ..training.history import check_history, first_held
 from .judge import median_interval
 
@@ -28,6 +29,11 @@ class Transition(NamedTuple):
     score:float # drop of the sum of squares over penalty times long-run variance; a turn has more than 1
 
     def __bool__(self): return not math.isnan(self.midpoint)
+
+    def __repr__(self):
+        if not self: return f"Transition: none (score {self.score:.2g})"
+        return (f"Transition: at step {step_text(self.midpoint)}, from {step_text(self.start)} to "
+                f"{step_text(self.end)}, change {self.change:+.3g} (score {self.score:.3g})")
 
 # %% ../../nbs/analysis/01_transitions.ipynb #2b7c53ca
 NO_TURN = Transition(*[math.nan]*4, 0.)

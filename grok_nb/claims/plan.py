@@ -52,6 +52,8 @@ class Part:
     null:float=1. # no effect
     margin:float=1.1 # a factor of `null`; where `null` is 0, a difference
 
+    def __repr__(self): return f"{self.claim}: {self.statistic[:40]} {self.side}"
+
 # %% ../../nbs/claims/20_plan.ipynb #plan0020
 ALL, PAIRS, DIGITS = ("p59", "p113", "mnist"), ("p59", "p113"), ("mnist",)
 

@@ -21,12 +21,12 @@ from ..errors import GrokError
 from ..methods.method import FixedNoise
 from ..methods.registry import noise_floor
 from ..runs.table import results
-from ..training.config import RunConfig
+from ..training.config import RunConfig, in_words
 from ..training.fit import torch_threads
 from ..training.loop import Training, train_loop
 from ..training.network import with_task
 from ..training.run import Run, read_config
-from .slides import Slides, describe, first_shown, in_words, open_run, png, slides
+from .slides import Slides, describe, first_shown, open_run, png, slides
 
 # %% ../../nbs/display/03_widgets.ipynb #e2f6bb7e
 def _title(folder:Path) -> str: # of a run's folder

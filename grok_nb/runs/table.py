@@ -20,8 +20,9 @@ from fastcore.basics import patch
 
 from ..errors import GrokError, check_name
 from ..files import read_json, write_atomic
+from ..reprs import line_of, small_page, small_table, step_text
 from ..training.config import RunConfig, component_arguments, levels_of
-from ..training.history import first_held, milestones
+from ..training.history import first_held, milestones, timed_by
 from ..training.run import read_about, read_config, read_history
 
 # %% ../../nbs/runs/00_table.ipynb #77d562e7
@@ -110,7 +111,49 @@ def runs(self:Table,
     wanted = self.select(**where)["hash"]
     rows = self.history[self.history["hash"].isin(wanted)]
     parts, known = dict(tuple(rows.groupby("hash", sort=False))), rows.notna().groupby(rows["hash"]).any()
-    return [parts[h].loc[:, known.loc[h]].reset_index(drop=True) for h in wanted if h in parts]
+    found = {h: parts[h].loc[:, known.loc[h]].reset_index(drop=True) for h in wanted if h in parts}
+    return [timed_by(history, self.configs[h]) for h, history in found.items()]
+
+# %% ../../nbs/runs/00_table.ipynb #676b16aa
+@patch
+def varying(self:Table) -> list: # of columns of the summary
+    "The settings in which these runs differ, the seed aside; the method, where none does."
+    columns = config_columns(self.configs)
+    found = [k for k in columns if k not in _SEEDS and columns[k].nunique(dropna=False) > 1 and k in self.summary]
+    return found or ["method"]
+
+_SEEDS = "seed", "split_seed", "init_seed", "noise_seed", "data"
+
+def _end_of(part:pd.DataFrame) -> list: # cells of a condition: runs, how many grokked, when half of them had
+    steps = part["grokked"] if "grokked" in part else pd.Series(np.nan, part.index)
+    return [len(part), f"{steps.notna().sum()} of {len(part)}", step_text(steps.fillna(np.inf).median())]
+
+# %% ../../nbs/runs/00_table.ipynb #db1a8767
+@patch
+def __repr__(self:Table):
+    s, by = self.summary, self.varying() if self.configs else []
+    if not len(s): return line_of("Table", "no runs", *self.problems)
+    differ = " x ".join(f"{k} ({s[k].nunique(dropna=False)})" for k in [*by, "seed"])
+    done = (s["status"] == "done").sum() if "status" in s else len(s)
+    return line_of("Table", f"{len(s)} runs: {differ}", f"{done} done", f"{_end_of(s)[1]} grokked",
+                   f"{len(self.problems)} problems"*bool(self.problems))
+
+@patch
+def _repr_html_(self:Table):
+    if not len(self.summary): return small_page(repr(self))
+    by = self.varying()
+    parts = self.summary.groupby(by[:3], dropna=False, sort=False)
+    rows = [[*("" if pd.isna(o) else o for o in key), *_end_of(part)] for key, part in parts]
+    return small_page(repr(self), small_table([*by[:3], "runs", "grokked", "half by step"], rows))
+
+# %% ../../nbs/runs/00_table.ipynb #156f15a6
+@patch
+def plot(self:Table,
+    **options # as for `grok_nb.plot`: by="weight_decay", say
+): # matplotlib's figure
+    "Curves of each condition, and the time that it takes to grok."
+    from grok_nb import plot # the face: figures come later in the house
+    return plot(self, **options)
 
 # %% ../../nbs/runs/00_table.ipynb #126f43a2
 def _about(folder:Path) -> dict:
