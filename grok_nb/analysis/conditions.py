@@ -34,7 +34,7 @@ def by_condition(
     by=None, # a setting or several; those in which the runs differ, the seed aside, if not given
 ) -> dict: # condition in words -> hashes of its runs; in the order of its values where these are numbers
     "The runs of each condition."
-    known = dict.fromkeys([*table.summary, *(k for c in table.configs.values() for k in c.settings())])
+    known = dict.fromkeys([*config_columns(table.configs), *(k for c in table.configs.values() for k in c.settings())])
     names = table.varying() if by is None else list(check_names("setting", by, known))
     if len(table.summary) == 0: raise GrokError("the table has no runs")
     values, rows = [_setting_of(table, name) for name in names], {}

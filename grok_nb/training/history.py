@@ -125,8 +125,8 @@ def timed_by(
     history:pd.DataFrame, # of a run, changed in place
     config:RunConfig, # of the run
 ) -> pd.DataFrame: # the same
-    "Note in a history's `attrs` by which hold and levels its run is timed."
-    history.attrs |= dict(hold=config.hold, levels=levels_of(config))
+    "Note in a history's `attrs` by which hold and levels its run is timed, and its method."
+    history.attrs |= dict(hold=config.hold, levels=levels_of(config), method=config.method)
     return history
 
 def milestones(
