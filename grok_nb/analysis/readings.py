@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARES', 'grok_step', 'law_over', 'value_at', 'change_from_fit', 'share_of_rows', 'off_test', 'nearer',
            'quarter_over_test', 'late_level', 'late_jumps', 'mirrored_share', 'resting_share', 'plateau_gap',
-           'auc_within', 'power_slope']
+           'auc_within', 'delay_cells', 'power_slope']
 
 # %% ../../nbs/analysis/07_readings.ipynb #4304630a
 import math
@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ..training.history import check_history, first_held, fit_step
+from ..runs.table import Table
 from .events import change_times, held_after_fit, plateau
 
 # %% ../../nbs/analysis/07_readings.ipynb #e6418c9a
@@ -167,16 +168,30 @@ def auc_within(
     return float(right/pairs) if pairs else math.nan
 
 # %% ../../nbs/analysis/07_readings.ipynb #ddf259c2
+def delay_cells(
+    table:Table, # of runs that differ in learning rate and weight decay
+) -> pd.DataFrame: # a row a run: hash, lr, weight_decay, speed (their product), steps (inf: never), cell, law
+    "Each run's steps to the grok; `law`: more than half of its cell's runs grok, so that the law can be asked there."
+    rows = [dict(hash=h, lr=c.lr, weight_decay=c.weight_decay, speed=c.lr*c.weight_decay)
+            for h, c in table.configs.items()]
+    steps = table.summary.set_index("hash")["test95"].fillna(math.inf)
+    cells = pd.DataFrame(rows).assign(steps=lambda o: o["hash"].map(steps))
+    by = cells.groupby(["lr", "weight_decay"])
+    return cells.assign(cell=by.ngroup(), law=by["steps"].transform(lambda x: np.isfinite(x).mean()) > .5)
+
+# %% ../../nbs/analysis/07_readings.ipynb #delay001
 def power_slope(
     x, y, # (n,) positive: y is said to be a constant times x to a power
-    groups=None, # (n,) each with a constant of its own; one for all if not given
+    cells, # (n,) which of them are drawn together
     level:float=.95, # of the interval
-) -> tuple: # (power, low, high, share of the variance within groups that it explains)
-    "Least squares in logarithms, with Student's interval."
-    x, y = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
-    of = pd.Series(0 if groups is None else groups, index=range(len(x)))
-    x, y = (v - pd.Series(v).groupby(of).transform("mean") for v in (x, y))
-    slope = (x @ y)/(x @ x)
-    left, free = ((y - slope*x)**2).sum(), len(x) - of.nunique() - 1
-    half = stats.t.ppf((1+level)/2, free)*math.sqrt(left/free/(x @ x))
-    return float(slope), float(slope - half), float(slope + half), float(1 - left/(y @ y))
+    draws:int=4000, # of cells
+) -> tuple: # (power, low, high, share of the variance that it explains)
+    "Least squares in logarithms, with an interval by percentiles of a bootstrap over cells."
+    x, y, cells = np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), np.asarray(cells)
+    sums = pd.DataFrame(dict(n=1., x=x, y=y, xx=x*x, xy=x*y)).groupby(cells).sum().to_numpy().T
+    def slope(n, x, y, xx, xy, axis=-1):
+        n, x, y, xx, xy = (o.sum(axis) for o in (n, x, y, xx, xy))
+        return (n*xy - x*y)/(n*xx - x*x)
+    ends = stats.bootstrap(tuple(sums), slope, paired=True, vectorized=True, n_resamples=draws, method="percentile",
+                           confidence_level=level, rng=np.random.default_rng(0)).confidence_interval
+    return float(slope(*sums)), float(ends.low), float(ends.high), float(np.corrcoef(x, y)[0, 1]**2)
