@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOCK', 'FILES', 'Run', 'environment', 'continued', 'read_config', 'ChangedSource', 'check_sources', 'Busy',
-           'check_lock', 'run_lock', 'has_ended', 'is_unclaimed', 'claim_folder', 'save_run', 'is_stored', 'read_about',
+           'check_lock', 'run_lock', 'is_done', 'is_unclaimed', 'claim_folder', 'save_run', 'read_about', 'is_stored',
            'read_history', 'steady', 'read_frames', 'load_run']
 
 # %% ../../nbs/training/04_run.ipynb #3896e535
@@ -219,11 +219,11 @@ def run_lock(
                                "folder") from None
     try: yield
     finally:
-        if has_ended(folder):
+        if is_done(folder):
             with suppress(OSError): path.unlink(missing_ok=True) # Windows keeps what is open
         lock.release()
 
-def has_ended(
+def is_done(
     folder, # of a run
 ) -> bool:
     "Whether a folder holds a run that came to its end; a run that was interrupted did not."
@@ -242,8 +242,9 @@ def is_unclaimed(
     folder:Path, # there, or not
 ) -> bool:
     "Whether there is nothing but what a process that was killed while it claimed a folder can have left there."
-    if not folder.exists(): return True
-    return folder.is_dir() and {o.name for o in folder.iterdir()} <= {LOCK, *(o.name for o in unfinished(folder))}
+    if not os.path.lexists(folder): return True
+    if folder.is_symlink() or not folder.is_dir(): return False
+    return {o.name for o in folder.iterdir()} <= {LOCK, *(o.name for o in unfinished(folder))}
 
 # %% ../../nbs/training/04_run.ipynb #c8524fd1
 def claim_folder(
@@ -267,6 +268,8 @@ def claim_folder(
     return folder
 
 # %% ../../nbs/training/04_run.ipynb #d53df470
+FILES = "config.json", "history.csv.gz", "frames.npz" # of a run that was stored; `run.json` has their checksums
+
 def _facts(about:dict) -> str: # checksum of what `run.json` itself says
     facts = [about.get(k) for k in ("status", "seconds", "environment")]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -276,9 +279,8 @@ def save_run(
     run:Run,
     folder, # that `claim_folder` gave
 ):
-    "Write history, frames and status into a folder that holds the run's `config.json`; one that is done stays as it is."
+    "Write history, frames and status into a folder that holds the run's `config.json`."
     folder = Path(folder)
-    if is_stored(folder): return
     frames = {f"{name}/{step}": array for step, frame in run.frames.items() for name, array in frame.items()}
     (folder/"run.json").unlink(missing_ok=True)
     write_atomic(folder/"frames.npz", arrays_bytes(frames))
@@ -287,16 +289,8 @@ def save_run(
     about["sha256"] = {name: file_sha256(folder/name) for name in FILES} | {"run.json": _facts(about)}
     write_atomic(folder/"run.json", json.dumps(about, indent=1).encode())
 
-def is_stored(
-    folder, # of a run
-) -> bool:
-    "Whether a run is done, and each of its files is the one that `run.json` speaks of."
-    try: return read_about(folder)["status"] == "done"
-    except GrokError: return False
-
 # %% ../../nbs/training/04_run.ipynb #run00029
 _ABOUT = dict(status=str, seconds=(int, float), environment=dict)
-FILES = "config.json", "history.csv.gz", "frames.npz" # of a run that was stored; `run.json` has their checksums
 
 def _is_about(about:dict, sums) -> bool:
     return isinstance(sums, dict) and set(about) == set(_ABOUT) \
@@ -317,6 +311,14 @@ def read_about(
         if sums.get(name) != (_facts(about) if name == "run.json" else file_sha256(folder/name)):
             raise GrokError(f"{folder/name} is damaged or altered: its sha256 is not the one in run.json")
     return about
+
+# %% ../../nbs/training/04_run.ipynb #run00075
+def is_stored(
+    folder, # of a run
+) -> bool:
+    "Whether a run is done, and each of its files is the one that `run.json` speaks of: it need not be written again."
+    try: return read_about(folder)["status"] == "done"
+    except GrokError: return False
 
 # %% ../../nbs/training/04_run.ipynb #4c876355
 def read_history(
