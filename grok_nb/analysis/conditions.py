@@ -36,7 +36,7 @@ def by_condition(
     "The runs of each condition."
     known = dict.fromkeys([*config_columns(table.configs), *(k for c in table.configs.values() for k in c.settings())])
     names = table.varying() if by is None else list(check_names("setting", by, known))
-    if len(table.summary) == 0: raise GrokError("the table has no runs")
+    if len(table.summary) == 0: raise GrokError("; ".join(["the table has no runs", *table.problems[:1]]))
     values, rows = [_setting_of(table, name) for name in names], {}
     for h in table.summary["hash"]: rows.setdefault(tuple(v[h] for v in values), []).append(h)
     try: ordered = sorted(rows) # numbers by size
