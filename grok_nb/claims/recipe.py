@@ -6,7 +6,7 @@
 __all__ = ['HOLD', 'QUICK_SEEDS', 'WORDS', 'steps_to', 'delay', 'steps_ratio', 'last', 'gained', 'Expected', 'Recipe',
            'seconds_needed', 'level_for', 'word', 'number']
 
-# %% ../../nbs/claims/23_recipe.ipynb #19785297
+# %% ../../nbs/claims/23_recipe.ipynb #d301326d
 import math
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from ..runs.table import Table
 from ..analysis.judge import Question, Verdict, judge_parts, time_ratios
 from ..analysis.readings import grok_step
 
-# %% ../../nbs/claims/23_recipe.ipynb #e0aaea42
+# %% ../../nbs/claims/23_recipe.ipynb #b768a491
 HOLD = 200 # steps for which a level must be kept to count as reached; recipes' budgets are short
 
 def steps_to(
@@ -44,7 +44,7 @@ def delay(
     "Step of the grok over step of the fit."
     return steps_to(history, level)/max(fit_step(history, HOLD), 1.)
 
-# %% ../../nbs/claims/23_recipe.ipynb #0f5d1232
+# %% ../../nbs/claims/23_recipe.ipynb #c46822d5
 def steps_ratio(
     slow:pd.DataFrame, fast:pd.DataFrame, # histories of two runs of a seed
     level:float=.95, # of test accuracy
@@ -67,7 +67,7 @@ def gained(
     "What a measure ends at in the second run, less that in the first."
     return last(having, measure) - last(without, measure)
 
-# %% ../../nbs/claims/23_recipe.ipynb #a043765d
+# %% ../../nbs/claims/23_recipe.ipynb #e7482283
 @dataclass(frozen=True)
 class Expected:
     "One thing that a figure shows, as a statistic with a value a seed."
@@ -84,6 +84,7 @@ class Expected:
 class Recipe:
     "A figure of a paper: what is run, what it should show, what the paper leaves open."
     name:str
+    page:str # of the folder recipes
     paper:str # authors, year, where it can be read
     figure:str # of the paper
     claim:str # a sentence
@@ -97,7 +98,7 @@ class Recipe:
     panels:tuple=("train/acc", "test/acc") # columns that the figure draws, a panel each
     ends:Callable=None # function (network, task) -> {column: number}, of trained networks
 
-# %% ../../nbs/claims/23_recipe.ipynb #fee81fe5
+# %% ../../nbs/claims/23_recipe.ipynb #48c68f22
 QUICK_SEEDS = 3
 
 @patch
@@ -117,7 +118,7 @@ def configs(self:Recipe,
     return {(name, seed): paper_config(**{"frames": 0, **self.common, **self.conditions[name], **changes, "seed": seed})
             for seed in range(seeds) for name in self.names(quick)}
 
-# %% ../../nbs/claims/23_recipe.ipynb #17dfc221
+# %% ../../nbs/claims/23_recipe.ipynb #79287794
 def _timed(configs:list, steps:int) -> float: # seconds of a training that uses its budget
     t, first = Training(configs), configs[0]
     t.update(*t.forward()[:2]) # the first allocates
@@ -135,7 +136,7 @@ def seconds_needed(
     "What these runs take at most, on one core of this machine as busy as it is now."
     return sum(_timed(group, steps) for group in stacks(configs, stack))
 
-# %% ../../nbs/claims/23_recipe.ipynb #4107d57e
+# %% ../../nbs/claims/23_recipe.ipynb #72dbdfce
 def _histories(table:Table) -> dict: # hash -> history
     return {h: rows.reset_index(drop=True) for h, rows in table.history.groupby("hash", sort=False)}
 
@@ -153,7 +154,7 @@ def values(self:Recipe,
         found[e] = np.array([e.read(*(there[h] for h in o)) for o in whole if set(o) <= set(there)], float)
     return found
 
-# %% ../../nbs/claims/23_recipe.ipynb #0d49646d
+# %% ../../nbs/claims/23_recipe.ipynb #fb064d62
 def level_for(
     seeds:int, # 2 or more
 ) -> float: # in (0, 1)
@@ -173,7 +174,7 @@ def judged(self:Recipe,
     "The judge on each statistic."
     return {e: _judged(e, x) for e, x in self.values(table, quick).items()}
 
-# %% ../../nbs/claims/23_recipe.ipynb #ae8f526e
+# %% ../../nbs/claims/23_recipe.ipynb #9633b6d6
 WORDS = "reproduces", "in part", "does not", "not run"
 
 def word(
@@ -185,7 +186,7 @@ def word(
     held = words.count("holds")
     return "reproduces" if held == len(words) else "in part" if held else "does not"
 
-# %% ../../nbs/claims/23_recipe.ipynb #e1198d11
+# %% ../../nbs/claims/23_recipe.ipynb #69ae8612
 def number(x:float) -> str:
     "A number of a statistic, short."
     return "never" if x == math.inf else "-" if math.isnan(x) else f"{x:.3g}"
@@ -204,7 +205,7 @@ def parts(self:Recipe,
                  verdict=v.verdict + " (ours)"*e.why) for e, v in self.judged(table, quick).items()]
     return pd.DataFrame(rows, columns=["statistic", "paper", "asked", "found", "seeds", "verdict"])
 
-# %% ../../nbs/claims/23_recipe.ipynb #cd6d3810
+# %% ../../nbs/claims/23_recipe.ipynb #5904a632
 @patch
 def with_ends(self:Recipe,
     table:Table, # of its runs
