@@ -3,7 +3,9 @@
 What most work needs can be had from here: `from grok_nb import fit, sweep, grid, results, claims, explore, RunConfig`.
 Each name is loaded when it is first used, so that `import grok_nb` costs nothing; `dir(grok_nb)` lists them all.
 """
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _Module
 
 __version__ = "0.1.0"
 
@@ -56,10 +58,20 @@ _FACE = {
     "display.sweeps": "plot plot_runs plot_times",
     "display.reproduce": "reproduce run_recipe",
     "display.widgets": "explore live",
+    "display.catalogue": "experiments losses optimizers probes schedules settings",
 }
 _ROOMS = {name: room for room, names in _FACE.items() for name in names.split()}
 _WINGS = ("analysis", "claims", "display", "measures", "methods", "models", "runs", "tasks", "training")
-__all__ = [*_ROOMS, "claims"]  # noqa: PLE0604
+_CALLED = ("claims", "methods", "models", "tasks")  # wings that are functions too
+__all__ = [*_ROOMS, *_CALLED]  # noqa: PLE0604
+
+
+def callable_wing(name, room):
+    "A wing that is a function too: a package and a function of one name would hide each other, by the order of imports."
+    def call(self, *args, **kwargs):
+        return getattr(_import_module(f"{__name__}.{room}"), name.rpartition(".")[2])(*args, **kwargs)
+
+    _sys.modules[name].__class__ = type("Wing", (_Module,), {"__call__": call})
 
 
 def __getattr__(name):
@@ -67,7 +79,8 @@ def __getattr__(name):
         return _import_module(f"{__name__}.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; dir({__name__}) lists what it has")
-    return getattr(_import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    thing = getattr(_import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return _import_module(f"{__name__}.reprs").explain(thing)  # so that help(fit) tells what each argument is
 
 
 def __dir__():
