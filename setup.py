@@ -26,7 +26,7 @@ setup(
         "Programming Language :: Python :: 3",
     ],
     packages=find_packages(include=[meta["lib_name"], meta["lib_name"] + ".*"]),
-    package_data={meta["lib_name"]: ["results/*", "data/*", "display/page.*"]},
+    package_data={meta["lib_name"]: ["results/*", "data/*", "display/page.*", "cli/names.json"]},
     install_requires=meta["requirements"].split(),
     extras_require={
         key.removesuffix("_requirements"): meta[key].split() for key in meta if key.endswith("_requirements")

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import nn
 
-from grok_nb.cli import demo_configs
+from grok_nb.cli.train import demo_configs
 from grok_nb.training.fit import torch_threads
 from grok_nb.training.loop import Training, train_loop
 from grok_nb.training.network import build_model, task_of

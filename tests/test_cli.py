@@ -8,17 +8,18 @@ import time
 
 import pytest
 
+from grok_nb.cli.settings import arguments_of, names, registered_names
 from grok_nb.files import read_csv
 from grok_nb.training.run import load_run
 from grok_nb.training.history import same_history
 
 TINY = "run --task add --p 11 --train-frac 0.5 --method noise+abelian --steps 1500 --quiet".split()
-SIZES = ["--set", "d_model=16", "--set", "d_mlp=32", "--set", "log_every=50", "--set", "stop_factor=0"]
+SIZES = "--d-model 16 --d-mlp 32 --log-every 50 --set stop_factor=0".split()
 
 
 def grok_nb(*words, **kwargs):
     "Run the command in a process of its own."
-    command = [sys.executable, "-m", "grok_nb.cli", *map(str, words)]
+    command = [sys.executable, "-m", "grok_nb", *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
@@ -64,6 +65,41 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path):
     code, out, err = finish(grok_nb("run", "--p", 1, "--out", tmp_path / "run"))
     assert code == 2 and len(err.strip().splitlines()) == 1 and "p = 1" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_names_are_those_of_the_registries():
+    for kind, found in registered_names().items():
+        assert {k: [about, arguments_of(kind)[k]] for k, about in names(kind).items()} == found, f"{kind}: run python .ci/names.py"
+
+
+WRONG = {"rum": "did you mean run?", "run --wieght-decay 2": "did you mean --weight-decay?", "run --lr": "expected one argument",
+         "run --method nosie": "Did you mean 'noise'?", "run --set lrr=3": "did you mean 'lr'?", "sweep tinny": "Did you mean 'tiny'?",
+         "claims c99": "there are C1", "status nbs": "no run and no sweep", "demo --steps 0": "1 or more", "sweep tiny --seeds 0": "one number",
+         "sweep tiny --seeds -1": "0 or more", "run --set task=": "NAME=VALUE", "demo -o a.xyz": "no picture", "": "required: command"}
+
+
+def test_help_and_every_mistake_take_no_time(tmp_path):
+    for words, wanted in {"--help": "usage", "--version": "0.1.0", "sweep --help": "--grid", **WRONG}.items():
+        with subprocess.Popen([sys.executable, "-m", "grok_nb", *words.split()], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as process:
+            said = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert wanted in said and used.ru_utime + used.ru_stime < 1, (words, said, used)
+        assert process.returncode == (2 if words in WRONG else 0)
+        assert words not in WRONG or len(said.splitlines()) == 1, said
+    assert not os.listdir(tmp_path)
+
+
+def test_output_fits_any_terminal(tmp_path):
+    told = subprocess.run([sys.executable, "-m", "grok_nb", "list", "claims"], env={**os.environ, "PYTHONIOENCODING": "ascii"},
+                          capture_output=True, text=True)
+    assert told.returncode == 0 and "norm\\xb2" in told.stdout and not told.stderr
+    command = f"{sys.executable} -m grok_nb list settings | head -1; exit ${{PIPESTATUS[0]}}"
+    told = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert told.returncode in (0, 141) and told.stdout.count("\n") == 1 and not told.stderr
+    code, _, err = finish(grok_nb("status", tmp_path / "a\x1b[31mb"))
+    assert code == 2 and "\x1b" not in err and "x1b[31mb" in err
 
 
 def test_demo_prints_its_table_and_saves_its_figure(tmp_path):

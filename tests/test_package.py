@@ -76,7 +76,7 @@ def test_wheel_installs_and_imports_elsewhere(copy, tmp_path):
     sdist, = tmp_path.glob("*.tar.gz")
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "grok_nb").rglob("*.py")}
-    data = {str(p.relative_to(ROOT)) for g in ("data/*", "results/*", "display/page.*") for p in (ROOT / "grok_nb").glob(g)}
+    data = {str(p.relative_to(ROOT)) for g in ("data/*", "results/*", "display/page.*", "cli/names.json") for p in (ROOT / "grok_nb").glob(g)}
     data -= modules
     assert modules | data == {n for n in inside if ".dist-info/" not in n}
     assert wheel.stat().st_size < 10e6  # of which the tables are seven
@@ -90,10 +90,10 @@ def test_wheel_installs_and_imports_elsewhere(copy, tmp_path):
     there = run(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=tmp_path).strip()
     here = run(sys.executable, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=tmp_path).strip()
     (Path(there) / "dependencies.pth").write_text(here)
-    said = run(python, "-c", "import grok_nb.cli; print(grok_nb.__file__)", cwd=tmp_path)
+    said = run(python, "-c", "import grok_nb.__main__; print(grok_nb.__file__)", cwd=tmp_path)
     assert Path(said.strip()).is_relative_to(tmp_path), said
     assert "demo" in run(tmp_path / "venv" / "bin" / "grok_nb", "--help", cwd=tmp_path)
     offline = "import socket, sys\ndef no(*a): raise OSError('no network')\nsocket.socket.connect = socket.getaddrinfo = no\n"
     words = f"run --task mnist --steps 40 --set n_train=200 --set log_every=20 --quiet --out {tmp_path / 'digits'}".split()
-    said = run(python, "-c", f"{offline}from grok_nb.cli import main\nsys.exit(main({words!r}))", cwd=tmp_path)
+    said = run(python, "-c", f"{offline}from grok_nb.__main__ import main\nsys.exit(main({words!r}))", cwd=tmp_path)
     assert "done" in said and (tmp_path / "digits" / "history.csv.gz").exists()
