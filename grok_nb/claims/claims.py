@@ -53,7 +53,8 @@ _WORDS = {
     "mlp_tied_wide59": "MLP, tied embeddings, 70 %", "mlp_untied_wide59": "MLP, untied embeddings, 70 %",
     "add59": "addition, p = 59", "add113": "addition, p = 113", "formula59": "x² + xy + y², p = 59", "S5": "S5",
     "decoder_norm": "decoder with a final layer norm", "decoder_bare": "decoder without layer norm",
-    "mlp59": "MLP, p = 59", "sgd31": "MLP, gradient descent, p = 31", "circle1000": "circle, 1,000 points", "circle10000": "circle, 10,000 points",
+    "mlp59": "MLP, p = 59", "sgd31": "MLP, gradient descent, p = 31",
+    "circle1000": "circle, 1,000 points", "circle10000": "circle, 10,000 points",
     "tuned59": "p = 59, weight decay 5", "tuned113": "p = 113, weight decay 8"}
 
 def _settings(names, table:Callable, runs:Callable) -> dict: # name -> `Setting`; table and runs are asked by name
