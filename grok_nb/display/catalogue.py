@@ -38,7 +38,7 @@ Listing.__repr__ = _shown_whole(pd.DataFrame.__repr__)
 Listing._repr_html_ = _shown_whole(pd.DataFrame._repr_html_)
 
 # %% ../../nbs/display/06_catalogue.ipynb #2ed7001f
-def _lines(registry, words:tuple) -> Listing: # of a registry: those that hold all of the words
+def _rows_with(registry, words:tuple) -> Listing: # of a registry: those that hold all of the words
     table = registry.table()
     text = table.index.astype(str) + " " + table["what it is"] + " " + table["arguments"]
     kept = [all(word.lower() in line.lower() for word in words) for line in text]
@@ -49,45 +49,45 @@ def tasks(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Tasks that a config can name, `task=...`; a formula such as \"x^2+xy\" is one too."
-    return _lines(TASKS, words)
+    return _rows_with(TASKS, words)
 
 def models(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Networks that a config can name, `model=...`."
-    return _lines(MODELS, words)
+    return _rows_with(MODELS, words)
 
 def losses(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Losses that a config can name, `loss=...`."
-    return _lines(LOSSES, words)
+    return _rows_with(LOSSES, words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #ba9dd76f
 def methods(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Methods that a config can name, `method=...`; several are joined by \"+\"."
-    return _lines(METHODS, words)
+    return _rows_with(METHODS, words)
 
 def optimizers(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Optimisers that a config can name, `optimizer=...`; \"torch:CLASS\" and \"pytorch_optimizer:CLASS\" are others."
-    return _lines(OPTIMIZERS, words)
+    return _rows_with(OPTIMIZERS, words)
 
 def schedules(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Schedules of the learning rate that a config can name, `schedule=...`."
-    return _lines(SCHEDULES, words)
+    return _rows_with(SCHEDULES, words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #674d5966
 def probes(
     *words:str, # only lines that hold all of them
 ) -> Listing: # name -> what it is, arguments with their defaults
     "Probes that a config can name, `probes=...`."
-    return _lines(MEASURES, words)
+    return _rows_with(MEASURES, words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #c1634e8a
 def settings(
