@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'parsers', 'complete', 'main']
 
-# %% ../nbs/cli/06_program.ipynb #6465217d
+# %% ../nbs/cli/06_program.ipynb #959ec1f4
 import os
 import sys
 
@@ -16,7 +16,7 @@ from .cli.sweeps import status_options, sweep_options
 from .cli.terminal import Parser, ended, forgiving
 from .cli.train import demo_options, run_options
 
-# %% ../nbs/cli/06_program.ipynb #076e5c96
+# %% ../nbs/cli/06_program.ipynb #6e548265
 COMMANDS = {
     "demo": demo_options, "run": run_options, "sweep": sweep_options, "status": status_options, "list": list_options,
     "page": page_options, "claims": claims_options}
@@ -29,9 +29,10 @@ def parsers() -> tuple: # (the program's parser, command -> its parser)
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     return top, {name: options(commands) for name, options in COMMANDS.items()}
 
-# %% ../nbs/cli/06_program.ipynb #f99c6590
-_COMPLETED = {"=task": "task", "=method": "method", "=model": "model", "=optimizer": "optimizer", "=schedule": "schedule",
-              "=loss": "loss", "name": "sweep", "only": "claim"}
+# %% ../nbs/cli/06_program.ipynb #b5e16840
+_COMPLETED = { # where an option or a place keeps its word -> what it names
+    "=task": "task", "=method": "method", "=model": "model", "=optimizer": "optimizer", "=schedule": "schedule",
+    "=loss": "loss", "name": "sweep", "only": "claim"}
 
 def complete(
     top, # the program's parser, and
@@ -47,7 +48,7 @@ def complete(
             if action.dest == "kind": action.completer = argcomplete.ChoicesCompleter(list(KINDS))
     argcomplete.autocomplete(top, print_suppressed=True, always_complete_options="long")
 
-# %% ../nbs/cli/06_program.ipynb #f553126d
+# %% ../nbs/cli/06_program.ipynb #1d95df08
 def main(
     argv:list=None, # words after the program's name; those of the command line if not given
 ) -> int: # exit code
@@ -59,5 +60,5 @@ def main(
     if rest: commands[args.command].refuse(rest)
     return ended(f"grok_nb {args.command}", lambda: args.do(args))
 
-# %% ../nbs/cli/06_program.ipynb #70d2686f
+# %% ../nbs/cli/06_program.ipynb #7de9a3b6
 if __name__ == "__main__": sys.exit(main())

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['KINDS', 'list_text', 'do_list', 'list_options', 'do_claims', 'claims_options', 'do_page', 'page_options']
 
-# %% ../../nbs/cli/04_look.ipynb #e6712f44
+# %% ../../nbs/cli/04_look.ipynb #61202413
 from ..errors import check_name
 from .settings import arguments_of, names
 from .sweeps import check_kind
 from .terminal import listing, out_file, say
 
-# %% ../../nbs/cli/04_look.ipynb #b52e5de2
+# %% ../../nbs/cli/04_look.ipynb #d532bd17
 KINDS = { # as one says it -> as the list of names has it
     "tasks": "task", "models": "model", "methods": "method", "optimizers": "optimizer", "schedules": "schedule",
     "losses": "loss", "probes": "probe", "settings": "setting", "sweeps": "sweep", "claims": "claim"}
@@ -22,13 +22,14 @@ def list_text(
 ) -> str:
     "What there is of a kind."
     if kind is None:
-        return listing([(k, f"{len(names(v))} of them", "") for k, v in KINDS.items()]) + "\n\nthen: grok_nb list methods"
+        kinds = [(k, f"{len(names(v))} of them", "") for k, v in KINDS.items()]
+        return f"{listing(kinds)}\n\nthen: grok_nb list methods"
     takes = arguments_of(KINDS[check_name("kind of thing", kind, KINDS)])
     rows = [(name, about, takes.get(name, "")) for name, about in names(KINDS[kind]).items()]
     rows = [row for row in rows if all(word.lower() in " ".join(row).lower() for word in words)]
-    return listing(rows) if rows else f"none of the {len(names(KINDS[kind]))} {kind} has {' and '.join(words)} in its line"
+    return listing(rows) if rows else f"none of the {len(takes)} {kind} has {' and '.join(words)} in its line"
 
-# %% ../../nbs/cli/04_look.ipynb #8ddf2db4
+# %% ../../nbs/cli/04_look.ipynb #9ce44317
 def do_list(args):
     "What there is: tasks, models, methods, optimizers, probes, settings, sweeps, claims, each with its arguments."
     say(list_text(args.kind, args.words))
@@ -37,13 +38,14 @@ def list_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("list", help="what there is: tasks, methods, settings, sweeps, ...", description=do_list.__doc__)
+    p = commands.add_parser("list", help="what there is: tasks, methods, settings, sweeps, ...",
+                            description=do_list.__doc__)
     p.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
     p.add_argument("words", nargs="*", metavar="WORD", help="only lines that hold it")
     p.set_defaults(do=do_list)
     return p
 
-# %% ../../nbs/cli/04_look.ipynb #8c3567cd
+# %% ../../nbs/cli/04_look.ipynb #a4a60d4f
 def do_claims(args):
     "Every claim with its statistics over seeds and its verdict, from the shipped tables."
     wanted = [check_name("claim", name.upper(), names("claim")) for name in args.only]
@@ -59,7 +61,7 @@ def claims_options(
     p.set_defaults(do=do_claims)
     return p
 
-# %% ../../nbs/cli/04_look.ipynb #2e875f95
+# %% ../../nbs/cli/04_look.ipynb #f4de9fa1
 def do_page(args):
     "A run as one HTML file: its answers, laws, spectrum and embedding, slide by slide."
     check_kind(args.run, "run")

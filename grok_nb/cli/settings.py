@@ -6,7 +6,7 @@
 __all__ = ['COMPONENTS', 'names', 'arguments_of', 'registered_names', 'number_or_text', 'value_of', 'assigned', 'settings_of',
            'check_names_of', 'seeds_of', 'config_file', 'over', 'split_values', 'axes_of']
 
-# %% ../../nbs/cli/00_settings.ipynb #c254a803
+# %% ../../nbs/cli/00_settings.ipynb #521284b6
 import difflib
 import inspect
 import json
@@ -16,7 +16,7 @@ from importlib import resources
 
 from ..errors import GrokError, check_name, check_path, shown
 
-# %% ../../nbs/cli/00_settings.ipynb #a911c65e
+# %% ../../nbs/cli/00_settings.ipynb #56069bf4
 @cache
 def _listed() -> dict: # kind -> {name: [what it is, what it takes]}
     return json.loads((resources.files("grok_nb.cli")/"names.json").read_text("utf-8"))
@@ -33,7 +33,7 @@ def arguments_of(
     "What each takes, with its defaults."
     return {name: takes for name, (_, takes) in _listed()[check_name("kind", kind, _listed())].items()}
 
-# %% ../../nbs/cli/00_settings.ipynb #c7dcabe3
+# %% ../../nbs/cli/00_settings.ipynb #deb22272
 def _owners() -> dict: # argument of a component -> "default (component name, name; another default: name)"
     from grok_nb.training.config import COMPONENTS
     takes = {}
@@ -41,10 +41,13 @@ def _owners() -> dict: # argument of a component -> "default (component name, na
         for name in sorted(registry.shipped):
             for word, default in registry.arguments(name).items():
                 takes.setdefault(word, {}).setdefault(component, {}).setdefault(shown(default), []).append(name)
-    def of(component, defaults): return f"{component}: " + "; ".join(f"{d} ({', '.join(o)})" for d, o in defaults.items())
+
+    def of(component, defaults):
+        return f"{component}: " + "; ".join(f"{d} ({', '.join(o)})" for d, o in defaults.items())
+
     return {word: ". ".join(of(*o) for o in owners.items()) for word, owners in sorted(takes.items())}
 
-# %% ../../nbs/cli/00_settings.ipynb #f4e89826
+# %% ../../nbs/cli/00_settings.ipynb #721bc9b2
 def registered_names() -> dict: # kind -> {name: [what it is, what it takes]}, as the file holds them
     "The same names from the registries themselves: what `.ci/names.py` writes down."
     from grok_nb.claims.claims import CLAIMS
@@ -62,7 +65,7 @@ def registered_names() -> dict: # kind -> {name: [what it is, what it takes]}, a
         found[kind] = {name: list(cells) for name, *cells in table.itertuples()}
     return found
 
-# %% ../../nbs/cli/00_settings.ipynb #5411bb1c
+# %% ../../nbs/cli/00_settings.ipynb #9554b674
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 def number_or_text(
@@ -73,7 +76,7 @@ def number_or_text(
     if isinstance(value, list): return [number_or_text(o) for o in value]
     return float(value) if isinstance(value, str) and len(value) < 40 and _NUMBER.fullmatch(value) else value
 
-# %% ../../nbs/cli/00_settings.ipynb #5ae7237f
+# %% ../../nbs/cli/00_settings.ipynb #0151b519
 _WORDS = {"True": True, "False": False, "None": None}
 
 def value_of(
@@ -84,7 +87,7 @@ def value_of(
     except RecursionError: raise GrokError(f"{shown(text)} is nested too deep for a setting") from None
     except ValueError: return number_or_text(_WORDS.get(text, text)) # also a number of thousands of digits
 
-# %% ../../nbs/cli/00_settings.ipynb #85260ee6
+# %% ../../nbs/cli/00_settings.ipynb #939ea4f1
 def assigned(
     words:list, # "name=value"
 ) -> dict: # name -> text of the value
@@ -97,7 +100,7 @@ def assigned(
         found[name] = value
     return found
 
-# %% ../../nbs/cli/00_settings.ipynb #9fa2447b
+# %% ../../nbs/cli/00_settings.ipynb #239d5e4d
 COMPONENTS = ("task", "model", "optimizer", "schedule", "loss", "method")
 
 def settings_of(
@@ -109,11 +112,12 @@ def settings_of(
         component, dot, argument = name.partition(".")
         if not dot: continue
         held = found.setdefault(f"{check_name('part of a run', component, COMPONENTS)}_args", {})
-        if not isinstance(held, dict): raise GrokError(f"{component}_args = {shown(held)}; it must be a dict of arguments")
+        if not isinstance(held, dict):
+            raise GrokError(f"{component}_args = {shown(held)}; it must be a dict of arguments")
         found[f"{component}_args"] = {**held, argument: value}
     return found
 
-# %% ../../nbs/cli/00_settings.ipynb #a97bbc79
+# %% ../../nbs/cli/00_settings.ipynb #697c81a9
 def _refuse_setting(name:str):
     near = difflib.get_close_matches(name, names("setting"), 1)
     raise GrokError(f"setting {shown(name)} is not known{f'; did you mean {near[0]!r}?' if near else '.'} "
@@ -132,7 +136,7 @@ def check_names_of(
             check_name(name, part, names(name))
     return settings
 
-# %% ../../nbs/cli/00_settings.ipynb #6f03a141
+# %% ../../nbs/cli/00_settings.ipynb #d20a1996
 _MOST = 100_000 # seeds, or runs of a grid
 
 def _seed_range(part:str) -> range:
@@ -147,16 +151,18 @@ def seeds_of(
     "The seeds that are meant."
     if re.fullmatch(r"\d{1,9}", text):
         many = f"0-{int(text) - 1} is the first {text}, " if int(text) > 1 else ""
-        raise GrokError(f"--seeds {text} is one number: {many}{text}-{text} is seed {text} alone, 0-4 or 0,3,5 are several")
+        raise GrokError(f"--seeds {text} is one number: {many}{text}-{text} is seed {text} alone; 0-4 or 0,3,5 are "
+                        "several")
     try:
         if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text, re.ASCII): raise ValueError
         return list(dict.fromkeys(o for part in text.split(",") for o in _seed_range(part)))
     except ValueError: raise GrokError(f"--seeds {shown(text)}; say 0-4 or 0,3,5: whole numbers, 0 or more") from None
 
-# %% ../../nbs/cli/00_settings.ipynb #a6dd47d8
+# %% ../../nbs/cli/00_settings.ipynb #3ffebb0c
 def _read_yaml(path) -> dict:
     try: import yaml
-    except ImportError: raise GrokError("a YAML file needs PyYAML: pip install 'grok_nb[yaml]'; JSON needs nothing") from None
+    except ImportError:
+        raise GrokError("a YAML file needs PyYAML: pip install 'grok_nb[yaml]'; JSON needs nothing") from None
     from grok_nb.files import read_plain
     try:
         text = read_plain(path).decode()
@@ -167,7 +173,7 @@ def _read_yaml(path) -> dict:
         if isinstance(e, GrokError): raise
         raise GrokError(f"{path} cannot be read as YAML: {' '.join(str(e).split())[:200]}") from None
 
-# %% ../../nbs/cli/00_settings.ipynb #ceb1bde7
+# %% ../../nbs/cli/00_settings.ipynb #ed10cdf6
 def config_file(
     path, # a `config.json`, the folder of a run, or YAML
 ) -> dict: # setting -> value
@@ -181,7 +187,7 @@ def config_file(
         raise GrokError(f"{path} holds {shown(values)}; it must hold settings by name")
     return values
 
-# %% ../../nbs/cli/00_settings.ipynb #404bedff
+# %% ../../nbs/cli/00_settings.ipynb #f669eb40
 def over(
     base:dict, # settings of a file
     given:dict, # settings that were typed
@@ -190,7 +196,7 @@ def over(
     changed = {f"{o}_args" for o in COMPONENTS if o in given and given[o] != base.get(o, given[o])}
     return {k: v for k, v in base.items() if k not in changed} | given
 
-# %% ../../nbs/cli/00_settings.ipynb #315d2cfc
+# %% ../../nbs/cli/00_settings.ipynb #30f71e1c
 def split_values(
     text:str, # "59,113" or '["law","norms"],[]'
 ) -> list: # of text
@@ -203,7 +209,7 @@ def split_values(
         else: parts[-1] += c
     return parts
 
-# %% ../../nbs/cli/00_settings.ipynb #7911b919
+# %% ../../nbs/cli/00_settings.ipynb #f31a8d34
 def axes_of(
     words:list, # "p=59,113"
 ) -> dict: # setting -> list of values

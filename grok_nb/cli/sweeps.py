@@ -6,18 +6,18 @@
 __all__ = ['grid_configs', 'named_configs', 'ship_more', 'do_sweep', 'sweep_options', 'kind_of', 'check_kind', 'run_status',
            'do_status', 'status_options']
 
-# %% ../../nbs/cli/03_sweeps.ipynb #46ee036c
+# %% ../../nbs/cli/03_sweeps.ipynb #e6c96b72
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import GrokError, check_name, shown
-from .settings import axes_of, check_names_of, names, seeds_of, settings_of
+from .settings import axes_of, check_names_of, names, seeds_of
 from .terminal import say
-from .train import show_seeds, whole
+from .train import whole
 
-# %% ../../nbs/cli/03_sweeps.ipynb #d7563530
+# %% ../../nbs/cli/03_sweeps.ipynb #8d627d86
 def grid_configs(
     words:list, # "p=59,113"
     seeds=None, # as they are typed: "0-7"
@@ -27,7 +27,8 @@ def grid_configs(
     if seeds is not None and "seed" in axes: raise GrokError("--seeds and seed=... in --grid: give one of them")
     if seeds is not None: axes["seed"] = seeds_of(seeds)
     for name, values in axes.items():
-        for value in values: check_names_of({k: v for k, v in settings_of({name: value}).items() if not k.endswith("_args")})
+        if not name.endswith("_args") and "." not in name:
+            for value in values: check_names_of({name: value})
     from grok_nb.runs.sweep import grid
     return grid(**_without_dots(axes))
 
@@ -37,7 +38,7 @@ def _without_dots(axes:dict) -> dict: # "method.momentum" and its like as one ax
                         f"{dotted[0].partition('.')[0]}_args={{\"{dotted[0].partition('.')[2]}\":...}}")
     return axes
 
-# %% ../../nbs/cli/03_sweeps.ipynb #8a6b2e1d
+# %% ../../nbs/cli/03_sweeps.ipynb #0f01960e
 def named_configs(
     name:str, # of a sweep that ships
     seeds=None, # as they are typed; all if not given
@@ -57,7 +58,7 @@ def named_configs(
     shipped = results(name).configs if new and name in results() else {}
     return [c for c in configs if c.hash not in shipped]
 
-# %% ../../nbs/cli/03_sweeps.ipynb #5ea0dcbb
+# %% ../../nbs/cli/03_sweeps.ipynb #7a2732f7
 def ship_more(
     table, # `Table` of runs just read from their store
     name:str, # of the sweep
@@ -76,7 +77,7 @@ def ship_more(
     extras = joined.extras | {k: made(joined) for k, made in e.from_table.items()}
     ship(joined, name, folder, e.every, e.without, where, extras)
 
-# %% ../../nbs/cli/03_sweeps.ipynb #239e79c0
+# %% ../../nbs/cli/03_sweeps.ipynb #0cd7b67d
 def do_sweep(args):
     "Every run of a named sweep, or of a grid of your own, into a folder, or on with it."
     if (args.name is None) == (args.grid is None):
@@ -96,7 +97,7 @@ def do_sweep(args):
     elif not args.quiet: say(f"look: grok_nb report {out}, grok_nb plot {out}")
     return 0 if (table.summary["status"] == "done").all() else 1
 
-# %% ../../nbs/cli/03_sweeps.ipynb #fa511923
+# %% ../../nbs/cli/03_sweeps.ipynb #f63f1538
 def sweep_options(
     commands, # of the program's parser
 ):
@@ -104,7 +105,8 @@ def sweep_options(
     p = commands.add_parser("sweep", help="train many networks, or go on with it", description=do_sweep.__doc__,
                             epilog="The names of sweeps: grok_nb list sweeps")
     p.add_argument("name", nargs="?", help="a named sweep")
-    p.add_argument("--grid", nargs="+", metavar="NAME=VALUE,VALUE", help="settings and their values: every combination is run")
+    p.add_argument("--grid", nargs="+", metavar="NAME=VALUE,VALUE",
+                   help="settings and their values: every combination is run")
     p.add_argument("--seeds", metavar="0-7", help="seeds, 0-7 or 0,3,5; of a named sweep all if not given")
     p.add_argument("-o", "--out", metavar="FOLDER", help="where the runs are (runs/NAME)")
     p.add_argument("--n-jobs", type=whole(1), metavar="N", help="processes (the number of cores)")
@@ -119,7 +121,7 @@ def sweep_options(
     p.set_defaults(do=do_sweep)
     return p
 
-# %% ../../nbs/cli/03_sweeps.ipynb #97d2786a
+# %% ../../nbs/cli/03_sweeps.ipynb #4c34eabe
 def kind_of(
     folder, # any path
 ) -> str: # "run", "sweep", "both": it holds some of them, or ""
@@ -129,7 +131,8 @@ def kind_of(
     if os.path.lexists(folder/"config.json"): return "run"
     inside = [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()]
     runs = [p for p in inside if os.path.lexists(p/"config.json")]
-    if any(p.name == ".locks" for p in inside) or any(re.fullmatch("[0-9a-f]{12}", p.name) for p in runs): return "sweep"
+    hashes = [p for p in runs if re.fullmatch("[0-9a-f]{12}", p.name)]
+    if hashes or any(p.name == ".locks" for p in inside): return "sweep"
     return "both" if runs or any(kind_of(p) in ("run", "sweep") for p in inside if p.name[0] != ".") else ""
 
 def check_kind(
@@ -143,7 +146,7 @@ def check_kind(
     wanted = " or ".join(words[o] for o in kinds if o != "both")
     raise GrokError(f"{shown(str(folder))} {is_there} {words[kind]}; name the folder of {wanted}, as --out had it")
 
-# %% ../../nbs/cli/03_sweeps.ipynb #3a8a038d
+# %% ../../nbs/cli/03_sweeps.ipynb #2df57eab
 def run_status(
     folder, # of a run
 ) -> str:
@@ -154,7 +157,8 @@ def run_status(
     what = f"{folder}: {config.task}, {config.method}, seed {config.seed}"
     if not os.path.lexists(Path(folder)/"run.json"): return f"{what}: not finished; the command that began it goes on"
     about, history = read_about(folder), read_history(folder, config)
-    end = f" at step {history['step'].iloc[-1]:,.0f}, test accuracy {history['test/acc'].iloc[-1]:.3f}" if len(history) else ""
+    last = history.iloc[-1] if len(history) else None
+    end = "" if last is None else f" at step {last['step']:,.0f}, test accuracy {last['test/acc']:.3f}"
     return f"{what}: {about['status']}{end}" + ("" if is_done(Path(folder)) else "; the command that began it goes on")
 
 def do_status(args):
@@ -171,12 +175,13 @@ def do_status(args):
             bad = 1
     return bad
 
-# %% ../../nbs/cli/03_sweeps.ipynb #7bf5cf73
+# %% ../../nbs/cli/03_sweeps.ipynb #4ba3f427
 def status_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("status", help="what a run or a sweep has done and what is left", description=do_status.__doc__)
+    p = commands.add_parser("status", help="what a run or a sweep has done and what is left",
+                            description=do_status.__doc__)
     p.add_argument("folder", help="of a run, of a sweep, or of several of both")
     p.set_defaults(do=do_status)
     return p

@@ -6,7 +6,7 @@
 __all__ = ['printable', 'say', 'nearest', 'listing', 'out_file', 'out_figure', 'gist', 'warnings_as_lines', 'Parser', 'ended',
            'forgiving']
 
-# %% ../../nbs/cli/01_terminal.ipynb #13b43016
+# %% ../../nbs/cli/01_terminal.ipynb #c0816d42
 import argparse
 import difflib
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import GrokError, check_path, shown
 
-# %% ../../nbs/cli/01_terminal.ipynb #d447a12c
+# %% ../../nbs/cli/01_terminal.ipynb #10a68e56
 def printable(
     text:str,
 ) -> str:
@@ -34,7 +34,7 @@ def say(
     "Print text that a terminal shows as it is."
     print(printable(text), file=file, flush=True)
 
-# %% ../../nbs/cli/01_terminal.ipynb #1bb73082
+# %% ../../nbs/cli/01_terminal.ipynb #65f6c3a4
 def nearest(
     word:str, # what came
     known, # names that there are
@@ -43,7 +43,7 @@ def nearest(
     near = difflib.get_close_matches(word, list(known), 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
-# %% ../../nbs/cli/01_terminal.ipynb #ef2879a2
+# %% ../../nbs/cli/01_terminal.ipynb #f95fb188
 def listing(
     rows:list, # of (name, what it is, smaller print or "")
     width:int=None, # columns; those of the terminal if not given
@@ -60,7 +60,7 @@ def listing(
         lines += block(small, first + 2) if small else []
     return "\n".join(line.rstrip() for line in lines)
 
-# %% ../../nbs/cli/01_terminal.ipynb #77de4742
+# %% ../../nbs/cli/01_terminal.ipynb #88c1ba77
 def out_file(
     out, # what was typed: a file, or a folder
     usual:str, # name of the file in a folder: "page.html"
@@ -74,7 +74,7 @@ def out_file(
         raise GrokError(f"{shown(str(out))}: a part of its path is a file; choose another place") from None
     return path
 
-# %% ../../nbs/cli/01_terminal.ipynb #c0e12754
+# %% ../../nbs/cli/01_terminal.ipynb #cbf9fd3d
 def out_figure(
     out, # a file or a folder
     usual:str, # name of the file in a folder, "figure.png"
@@ -87,7 +87,7 @@ def out_figure(
     raise GrokError(f"{shown(path.name)} is no picture that can be drawn; its name ends in .png, .svg, .pdf or .jpg"
                     f"{nearest(kind, formats)}")
 
-# %% ../../nbs/cli/01_terminal.ipynb #b9cb55f4
+# %% ../../nbs/cli/01_terminal.ipynb #1d22c782
 def gist(
     text:str, # of a warning
 ) -> str:
@@ -111,7 +111,7 @@ def warnings_as_lines():
         warnings.showwarning = show
         yield
 
-# %% ../../nbs/cli/01_terminal.ipynb #f2d914b1
+# %% ../../nbs/cli/01_terminal.ipynb #ca33edcd
 class Parser(argparse.ArgumentParser):
     "A parser that answers in one line."
     def __init__(self, *args, **kwargs): super().__init__(*args, **{"allow_abbrev": False, **kwargs})
@@ -135,7 +135,7 @@ class Parser(argparse.ArgumentParser):
         near = nearest(words[0].partition("=")[0], known) if words[0].startswith("-") else ""
         self.error(f"{words[0]!r} is not known here{near}")
 
-# %% ../../nbs/cli/01_terminal.ipynb #212f0ce1
+# %% ../../nbs/cli/01_terminal.ipynb #f625798c
 def _nobody_reads(): # the rest goes nowhere, also what Python still holds when it ends
     try: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError): pass # a stdout that is no file
@@ -158,7 +158,7 @@ def ended(
     except BrokenPipeError: pass
     return code
 
-# %% ../../nbs/cli/01_terminal.ipynb #b748f8b2
+# %% ../../nbs/cli/01_terminal.ipynb #3b8e7a39
 def forgiving(
     stream, # stdout or stderr
 ):

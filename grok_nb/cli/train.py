@@ -6,7 +6,7 @@
 __all__ = ['DEMO', 'steps_table', 'show_steps', 'demo_configs', 'side_by_side', 'do_demo', 'drawing', 'whole', 'demo_options',
            'setting_options', 'typed_settings', 'finished_text', 'do_run', 'show_seeds', 'run_options']
 
-# %% ../../nbs/cli/02_train.ipynb #b66998ab
+# %% ../../nbs/cli/02_train.ipynb #98366c32
 import argparse
 import math
 import time
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..errors import GrokError
 from .settings import assigned, check_names_of, config_file, names, over, seeds_of, settings_of, value_of
-from .terminal import Parser, out_figure, say
+from .terminal import out_figure, say
 
-# %% ../../nbs/cli/02_train.ipynb #573bdd93
+# %% ../../nbs/cli/02_train.ipynb #c17aadac
 def steps_table(
     histories:dict, # method -> history; the first is the one to compare with
 ): # DataFrame, a row a method
@@ -33,9 +33,10 @@ def show_steps(
     def ratio(x): return "-" if math.isnan(x) else f"{x:.2f}x"
     def steps(x): return "-" if math.isnan(x) else f"{x:,.0f}"
     text = table.apply(lambda column: column.map(ratio if column.name == "speed-up" else steps))
-    return text.rename(columns={"fit": "99 % train"} | {k: f"{k[4:]} % test" for k in table if k[:4] == "test"}).to_string()
+    levels = {k: f"{k[4:]} % test" for k in table if k[:4] == "test"}
+    return text.rename(columns={"fit": "99 % train"} | levels).to_string()
 
-# %% ../../nbs/cli/02_train.ipynb #79a99501
+# %% ../../nbs/cli/02_train.ipynb #4f26ee40
 DEMO = dict(p=59, train_frac=.4, d_model=64, d_mlp=256, lr=2e-3, steps=5000, hold=200, stop_factor=1.15, frames=0)
 
 def demo_configs(
@@ -48,7 +49,7 @@ def demo_configs(
     return {m: paper_config("add", m, seed=seed, method_args=args.get(m, {}), **{**DEMO, **settings})
             for m in ("standard", "our_noise", "abelian")}
 
-# %% ../../nbs/cli/02_train.ipynb #30c09736
+# %% ../../nbs/cli/02_train.ipynb #f92d7199
 def side_by_side(
     configs:dict, # name -> `RunConfig`
     n_jobs:int=2, # processes
@@ -61,7 +62,7 @@ def side_by_side(
     jobs = (joblib.delayed(one)(row, c) for row, c in enumerate(configs.values()))
     return dict(zip(configs, joblib.Parallel(n_jobs=min(n_jobs, len(configs)))(jobs)))
 
-# %% ../../nbs/cli/02_train.ipynb #73a43958
+# %% ../../nbs/cli/02_train.ipynb #cf09a2ac
 def do_demo(args):
     "Three methods on a small task, side by side: a table and a figure."
     out, start = out_figure(args.out, "demo.png"), time.monotonic()
@@ -86,7 +87,7 @@ def drawing():
     from grok_nb.display import plot
     return plot
 
-# %% ../../nbs/cli/02_train.ipynb #e13909a3
+# %% ../../nbs/cli/02_train.ipynb #17fe34e8
 def whole(
     low:int, # smallest value allowed
 ): # function of a word, for `add_argument(type=...)`
@@ -109,7 +110,7 @@ def demo_options(
     p.set_defaults(do=do_demo)
     return p
 
-# %% ../../nbs/cli/02_train.ipynb #59bed2a7
+# %% ../../nbs/cli/02_train.ipynb #71a85451
 _SHOWN = {
     "task": "an operation (add, divide, symmetric, ...), parity, mnist, ... (add)",
     "p": "size of the operation (113)",
@@ -131,9 +132,10 @@ def setting_options(
                            help=_SHOWN.get(name, argparse.SUPPRESS))
     group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                        help="the same for what has no option: arguments of torch:SGD, say")
-    group.add_argument("--config", metavar="FILE", help="settings to begin with: a run's config.json (or its folder), or YAML")
+    group.add_argument("--config", metavar="FILE",
+                       help="settings to begin with: a run's config.json (or its folder), or YAML")
 
-# %% ../../nbs/cli/02_train.ipynb #ffff4987
+# %% ../../nbs/cli/02_train.ipynb #ef6c979d
 def typed_settings(
     args:argparse.Namespace, # of a parser with `setting_options`
 ) -> dict: # keyword arguments of a `RunConfig`
@@ -143,7 +145,7 @@ def typed_settings(
     check_names_of(given)
     return check_names_of(over(config_file(args.config), given)) if args.config else given
 
-# %% ../../nbs/cli/02_train.ipynb #c75f0d22
+# %% ../../nbs/cli/02_train.ipynb #1210ba6c
 def finished_text(
     run, # a `Run`
 ) -> str:
@@ -166,11 +168,12 @@ def _next_text(config, unfitted:bool) -> str:
     if "lr" in has: ways.append(f"--lr {2*has['lr']:g}")
     return f"next: try {' or '.join(ways)}, in another folder"
 
-# %% ../../nbs/cli/02_train.ipynb #1aa82957
+# %% ../../nbs/cli/02_train.ipynb #eab578ce
 def do_run(args):
     "One run into a folder: history, figure, config, last weights. Called again, it goes on."
     settings, seeds = typed_settings(args), None if args.seeds is None else seeds_of(args.seeds)
-    if seeds and ("=seed" in vars(args) or "seed" in assigned(args.set)): raise GrokError("--seed and --seeds: give one of them")
+    if seeds and ("=seed" in vars(args) or "seed" in assigned(args.set)):
+        raise GrokError("--seed and --seeds: give one of them")
     from grok_nb.training.config import paper_config
     if seeds: return _run_seeds([paper_config(**{**settings, "seed": seed}) for seed in seeds], args)
     from grok_nb.files import write_figure
@@ -191,10 +194,11 @@ def _picture(run): # its curves
     c = run.config
     return drawing().plot_run(run.history, c.method, hold=c.hold, levels=levels_of(c)).figure
 
-# %% ../../nbs/cli/02_train.ipynb #e4170140
+# %% ../../nbs/cli/02_train.ipynb #7d57ed14
 def _run_seeds(configs:list, args) -> int: # exit code
     from grok_nb.runs.sweep import sweep
-    if args.device != "cpu": raise GrokError(f"--device {args.device}: several seeds are trained on the cpu, a process each")
+    if args.device != "cpu":
+        raise GrokError(f"--device {args.device}: several seeds are trained on the cpu, a process each")
     out = Path(args.out or f"runs/{configs[0].method}_{configs[0].hash}")
     table = sweep(configs, out, n_jobs=args.n_jobs, quiet=args.quiet)
     say(show_seeds(table.summary))
@@ -211,17 +215,19 @@ def show_seeds(
     for k in columns[2:-1]: table[k] = table[k].map(lambda x: "-" if pd.isna(x) else f"{x:,.0f}")
     table["final_test_acc"] = table["final_test_acc"].map(lambda x: "-" if pd.isna(x) else f"{x:.3f}")
     short = table.assign(status=table["status"].str[:40]).rename(columns={"final_test_acc": "test at the end"})
-    half = f"; half of all {len(table)} by step {summary['grokked'].fillna(math.inf).median():,.0f}" if 2*len(ends) > len(table) else ""
+    median = summary["grokked"].fillna(math.inf).median() if len(ends) else math.inf
+    half = "" if math.isinf(median) else f"; half of them by step {median:,.0f}"
     return f"{short.to_string(index=False)}\n{len(ends)} of {len(table)} grokked{half}"
 
-# %% ../../nbs/cli/02_train.ipynb #af273c3d
+# %% ../../nbs/cli/02_train.ipynb #ccd96184
 def run_options(
     commands, # of the program's parser
 ):
     "Its options."
     p = commands.add_parser("run", help="train one network, or one with several seeds", description=do_run.__doc__,
                             usage="%(prog)s [--task NAME] [--method NAME] [--SETTING VALUE ...] [--out FOLDER] ...")
-    p.add_argument("-o", "--out", metavar="FOLDER", help="folder of the run; an interrupted run goes on there (runs/HASH)")
+    p.add_argument("-o", "--out", metavar="FOLDER",
+                   help="folder of the run; an interrupted run goes on there (runs/HASH)")
     p.add_argument("--seeds", metavar="0-4", help="several seeds, 0-4 or 0,3,5: a folder each")
     p.add_argument("--n-jobs", type=whole(1), metavar="N", help="processes for several seeds (the number of cores)")
     p.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
