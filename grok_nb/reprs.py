@@ -97,7 +97,9 @@ def argument_comments(
     "What the comments beside the arguments say."
     if inspect.isclass(thing) and (found := _fields(thing)): return found
     from fastcore.docments import docments # late: it is asked for by people, not by programs
-    return {k: words for k, v in docments(thing, full=True).items() if (words := v["docment"] or _kind(v["anno"]))}
+    rest = dict(re.findall(r"^    \*+(\w+)[^#\n]*# (.*)$", inspect.getsource(thing), re.M)) # these it leaves out
+    found = {k: rest.get(k) or v["docment"] or _kind(v["anno"]) for k, v in docments(thing, full=True).items()}
+    return {k: words for k, words in found.items() if words}
 
 def _kind(annotation) -> str: # "RunConfig", of an argument that is explained by its type
     return getattr(annotation, "__name__", str(annotation)).replace("_empty", "")

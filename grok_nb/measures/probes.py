@@ -417,6 +417,8 @@ class Probe:
         self.measure = MEASURES[self.name] if measure is None else measure
         self.args = {k: v for k, v in self.spec.items() if k not in ("name", "every")}
 
+    def __repr__(self): return f"Probe({shown(self.spec)})"
+
 # %% ../../nbs/measures/07_probes.ipynb #90a0cb36
 @patch
 def __call__(self:Probe,

@@ -45,6 +45,9 @@ def with_task(
     task:Task=None, # handed over; None: the config's own
 ) -> RunConfig: # with the task's digest in `data`, unless it is the task that the config names
     "The config of a run on this very task."
+    if not isinstance(config, RunConfig):
+        raise GrokError(f"config = {shown(config)} is a {type(config).__name__}; give a RunConfig, for example "
+                        + ("RunConfig(**settings)" if isinstance(config, dict) else "RunConfig(p=59, lr=2e-3)"))
     if task is None and config.data:
         raise GrokError(f"run {config.hash} is of a task that was handed over (data = {config.data!r}); hand it over "
                         "again, task=...")

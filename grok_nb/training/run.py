@@ -413,7 +413,7 @@ def _stranger(folder:Path, config:RunConfig, task, needs:list) -> Run: # all of 
 
 # %% ../../nbs/training/04_run.ipynb #96d07a57
 def load_run(
-    folder,
+    folder, # of a run, as `fit` was given in `out`
     task=None, # its `Task`, if it was one of your own: the very same data
 ) -> Run: # with status "not finished" if it still trains, or was killed
     "Read a run from its folder; the model is that of its last checkpoint, built when it is first asked for."
