@@ -7,7 +7,6 @@ __all__ = ['PairBatch', 'first_derivatives_only', 'fast_logits', 'FastTransforme
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #749c64c4
 import math
-from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ..errors import GrokError, check_names
+from .products import outer, product
 from .transformer import FEATURES, Transformer
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #98e093c7
@@ -36,49 +36,6 @@ class PairBatch:
         bias = (2 * t * n_heads * S + seed).expand(S, n, 1) # such a table ends with a row of biases for each model
         self.index_and_bias = torch.cat([self.index, bias.reshape(-1, 1)], 1)
         self._by_row = {}
-
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo015
-@patch
-def pick(self:PairBatch,
-    table:Tensor, # (S, 2 or 3 positions' rows, d): a row per token of a and b, and one of `=` if there are three
-    positions:int, # 2 or 3
-)->Tensor: # (S, n * positions, d)
-    "Each pair's rows of a table, position by position."
-    return table.flatten(0, 1).index_select(0, self.rows[positions]).unflatten(0, (table.shape[0], -1))
-
-# %% ../../nbs/models/00_transformer_fast.ipynb #2b1612cb
-def _mat_vec(
-    W:Tensor, # (S, out, in)
-    x:Tensor, # (S, in)
-)->Tensor: # (S, out)
-    return (W @ x[..., None])[..., 0]
-
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo020
-def _mix(
-    weights:Tensor, # (S, n, J, H) of J positions in H heads
-    rows:Tensor, # (S, n * J, d)
-)->Tensor: # (S, n, d)
-    J, H = weights.shape[2:]
-    return (weights[..., None] * rows.unflatten(1, (-1, J)).unflatten(-1, (H, -1))).sum(2).flatten(2)
-
-# %% ../../nbs/models/00_transformer_fast.ipynb #20537c5f
-def _attend_from_equals(
-    P:dict, # parameters by name, each with a leading dimension S
-    batch:PairBatch,
-    noise:Tensor=None, # (S, n, 2, d_model)
-)->tuple: # weights (S, n, 2, H), values relative to `=` (S, 2 tokens, d) or with noise (S, 2 n, d), `resid_mid` of `=`
-    "How `=` attends to a and b, and what it reads there; and the residual stream if it attended to itself alone."
-    x_eq = P["W_E"][:, -1] + P["W_pos"][:, 2]
-    x = (P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None] - x_eq[:, None, None]).flatten(1, 2)
-    q = _mat_vec(P["W_Q"], x_eq).unflatten(1, (batch.n_heads, 1, -1))
-    W_kq = (q @ P["W_K"].unflatten(1, (batch.n_heads, -1)))[:, :, 0] / math.sqrt(q.shape[-1])
-    scores, values = batch.pick(x @ W_kq.mT, 2), x @ P["W_V"].mT
-    if noise is not None:
-        noise = noise.flatten(1, 2)
-        scores = torch.baddbmm(scores, noise, W_kq.mT)
-        values = torch.baddbmm(batch.pick(values, 2), noise, P["W_V"].mT)
-    weights = F.pad(scores.unflatten(1, (-1, 2)), (0, 0, 0, 1)).softmax(2)[:, :, :2]
-    return weights, values, x_eq + _mat_vec(P["W_O"], _mat_vec(P["W_V"], x_eq))
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo018
 @patch
@@ -103,64 +60,100 @@ def first_derivatives_only(
         raise GrokError("create_graph = True prepares second derivatives; the fast path has first derivatives only. "
                         f"Use {instead}.")
 
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo080
-class _NoisyRows(Function):
-    "Each pair's table rows plus its noise, all three positions."
+# %% ../../nbs/models/00_transformer_fast.ipynb #7752d05d
+class _Pick(Function):
+    "Each pair's rows of a table; the gradient is summed row by row."
     @staticmethod
-    def forward(ctx, table, noise, batch): # (S, rows, d), (S, n, 3, d)
-        ctx.batch, ctx.shape = batch, table.shape
-        return table.flatten(0, 1).index_select(0, batch.rows[3]).view(noise.shape).add_(noise)
+    def forward(ctx, table, batch, positions): # (S, rows, d)
+        ctx.batch, ctx.positions, ctx.shape = batch, positions, table.shape
+        return table.flatten(0, 1).index_select(0, batch.rows[positions]).unflatten(0, (len(table), -1))
 
     @staticmethod
     def backward(ctx, g):
         first_derivatives_only()
-        _, entry, start = ctx.batch.by_row(3)
-        d_table = F.embedding_bag(entry, g.reshape(-1, g.shape[-1]), start, mode="sum").view(ctx.shape)
-        return d_table, g if ctx.needs_input_grad[1] else None, None
+        _, entry, start = ctx.batch.by_row(ctx.positions)
+        return F.embedding_bag(entry, g.flatten(0, 1), start, mode="sum").view(ctx.shape), None, None
 
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo083
-def _by_head(
-    x:Tensor, # (S, n, H, i)
-    W:Tensor, # (S, H, i, o)
-)->Tensor: # (S, n, H, o)
-    "Each head's vectors times its matrix."
-    out = x.new_empty(*x.shape[:3], W.shape[-1])
-    for one, matrix, place in zip(x, W, out): torch.bmm(one.transpose(0, 1), matrix, out=place.transpose(0, 1))
+# %% ../../nbs/models/00_transformer_fast.ipynb #trafo015
+@patch
+def pick(self:PairBatch,
+    table:Tensor, # (S, 2 or 3 positions' rows, d): a row per token of a and b, and one of `=` if there are three
+    positions:int, # 2 or 3
+)->Tensor: # (S, n * positions, d)
+    "Each pair's rows of a table, position by position."
+    return _Pick.apply(table, self, positions)
+
+# %% ../../nbs/models/00_transformer_fast.ipynb #2b1612cb
+def _mat_vec(
+    W:Tensor, # (S, out, in)
+    x:Tensor, # (S, in)
+)->Tensor: # (S, out)
+    return (W @ x[..., None])[..., 0]
+
+# %% ../../nbs/models/00_transformer_fast.ipynb #trafo020
+def _mix(
+    weights:Tensor, # (S, n, J, H) of J positions in H heads
+    rows:Tensor, # (S, n, J, H, k)
+)->Tensor: # (S, n, H, k)
+    first, *others = zip(weights[..., None].unbind(2), rows.unbind(2))
+    out = torch.mul(*first)
+    for weight, row in others: out.addcmul_(weight, row)
     return out
 
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo098
-class _ByHead(Function):
-    "`_by_head`, with gradients."
+class _Mix(Function):
+    "`_mix`, with gradients."
     @staticmethod
-    def forward(ctx, x, W):
-        ctx.save_for_backward(x, W)
-        return _by_head(x, W)
+    def forward(ctx, weights, rows):
+        ctx.save_for_backward(weights, rows)
+        return _mix(weights, rows)
 
     @staticmethod
     def backward(ctx, g):
         first_derivatives_only()
-        x, W = ctx.saved_tensors
-        left, right = (x, g) if x.shape[-1] < g.shape[-1] else (g, x) # tall products are faster than wide ones
-        d_W = torch.stack([one.permute(1, 2, 0) @ two.transpose(0, 1) for one, two in zip(left, right)])
-        return _by_head(g, W.mT), d_W if left is x else d_W.mT
+        (weights, rows), g = ctx.saved_tensors, g[:, :, None]
+        return (rows * g).sum(-1), torch.mul(weights[..., None], g, out=torch.empty_like(rows))
+
+# %% ../../nbs/models/00_transformer_fast.ipynb #20537c5f
+def _attend_from_equals(
+    P:dict, # parameters by name, each with a leading dimension S
+    batch:PairBatch,
+    noise:Tensor=None, # (S, n, 2, d_model)
+)->tuple: # weights (S, n, 2, H), values relative to `=` (S, 2 tokens, d), with noise (S, 2 n, d); `resid_mid` of `=`
+    "How `=` attends to a and b, and what it reads there; and the residual stream if it attended to itself alone."
+    x_eq = P["W_E"][:, -1] + P["W_pos"][:, 2]
+    x = (P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None] - x_eq[:, None, None]).flatten(1, 2)
+    q = _mat_vec(P["W_Q"], x_eq).unflatten(1, (batch.n_heads, 1, -1))
+    W_kq = (q @ P["W_K"].unflatten(1, (batch.n_heads, -1)))[:, :, 0] / math.sqrt(q.shape[-1])
+    scores, values = batch.pick(x @ W_kq.mT, 2), x @ P["W_V"].mT
+    if noise is not None:
+        noise = noise.flatten(1, 2)
+        scores = torch.baddbmm(scores, noise, W_kq.mT)
+        values = product(noise, P["W_V"], batch.pick(values, 2))
+    weights = F.pad(scores.unflatten(1, (-1, 2)), (0, 0, 0, 1)).softmax(2)[:, :, :2]
+    return weights, values, x_eq + _mat_vec(P["W_O"], _mat_vec(P["W_V"], x_eq))
+
+def _mixed(weights:Tensor, values:Tensor)->Tensor: # (S, n, 2, H), (S, 2 n, d) -> (S, n, d)
+    "What `=` reads from values of each pair."
+    return _Mix.apply(weights, values.unflatten(1, (-1, 2)).unflatten(-1, (weights.shape[-1], -1))).flatten(2)
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo086
 class _Mixture(Function):
-    "What each head reads: rows mixed by the softmax of their products with the head's query."
+    "What each head reads: values mixed by the softmax of its query's products with keys."
     @staticmethod
-    def forward(ctx, query, rows): # (S, n, H, d), (S, n, J, d)
-        weights = torch.bmm(rows.flatten(0, 1), query.flatten(0, 1).mT).softmax(1) # (S n, J, H)
+    def forward(ctx, query, rows): # (S, n, H, k), keys and values side by side (S, n, J, 2, H, k)
+        weights = (rows[..., 0, :, :] * query[:, :, None]).sum(-1).softmax(2) # (S, n, J, H)
         ctx.save_for_backward(query, rows, weights)
-        return torch.bmm(weights.mT, rows.flatten(0, 1)).view(query.shape)
+        return _mix(weights, rows[..., 1, :, :])
 
     @staticmethod
     def backward(ctx, g):
         first_derivatives_only()
-        query, rows, weights = ctx.saved_tensors
-        q, x, g = (t.flatten(0, 1) for t in (query, rows, g))
-        d_scores = torch._softmax_backward_data(torch.bmm(x, g.mT), weights, 1, weights.dtype)
-        d_x = torch.bmm(weights, g).baddbmm_(d_scores, q)
-        return torch.bmm(d_scores.mT, x).view(query.shape), d_x.view(rows.shape)
+        (query, rows, weights), g, d = ctx.saved_tensors, g[:, :, None], torch.empty_like(ctx.saved_tensors[1])
+        d_weights = (rows[..., 1, :, :] * g).sum(-1)
+        d_scores = torch._softmax_backward_data(d_weights, weights, 2, weights.dtype)[..., None]
+        torch.mul(weights[..., None], g, out=d[..., 1, :, :])
+        torch.mul(d_scores, query[:, :, None], out=d[..., 0, :, :])
+        return _mix(d_scores[..., 0], rows[..., 0, :, :]), d
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #66c083f4
 def _noisy_resid_mid(
@@ -169,15 +162,14 @@ def _noisy_resid_mid(
     noise:Tensor, # (S, n, 3, d_model)
 )->Tensor: # (S, n, d_model)
     "The residual stream before the MLP, with noise on all positions."
-    def heads(x, dim): return x.unflatten(dim, (batch.n_heads, -1))
-    x = P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None]
+    x = (P["W_E"][:, None, :-1] + P["W_pos"][:, :2, None]).flatten(1, 2)
     x_eq = P["W_E"][:, -1:] + P["W_pos"][:, 2:]
-    rows = _NoisyRows.apply(torch.cat([x.flatten(1, 2), x_eq], 1), noise, batch)
-    W_Q = P["W_Q"] / math.sqrt(x.shape[-1] // batch.n_heads)
-    q = heads(torch.baddbmm(x_eq @ W_Q.mT, noise[:, :, 2], W_Q.mT), -1)
-    read = _Mixture.apply(_ByHead.apply(q, heads(P["W_K"], 1)), rows)
-    z = _ByHead.apply(read, heads(P["W_V"], 1).mT).flatten(2)
-    return torch.baddbmm(x_eq + noise[:, :, 2], z, P["W_O"].mT)
+    W_KV = torch.cat([P["W_K"], P["W_V"]], 1)
+    rows = product(noise.flatten(1, 2), W_KV, batch.pick(product(torch.cat([x, x_eq], 1), W_KV), 3))
+    rows = rows.unflatten(1, (-1, 3)).unflatten(-1, (2, batch.n_heads, -1))
+    W_Q = P["W_Q"] / math.sqrt(rows.shape[-1])
+    query = product(noise[:, :, 2], W_Q, x_eq @ W_Q.mT).unflatten(-1, (batch.n_heads, -1))
+    return product(_Mixture.apply(query, rows).flatten(2), P["W_O"], x_eq + noise[:, :, 2])
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo026
 def _resid_mid(P:dict, batch:PairBatch, noise:Tensor=None)->Tensor: # (S, n, d_model)
@@ -185,7 +177,7 @@ def _resid_mid(P:dict, batch:PairBatch, noise:Tensor=None)->Tensor: # (S, n, d_m
     if noise is not None and noise.shape[2] == 3: return _noisy_resid_mid(P, batch, noise)
     weights, values, base = _attend_from_equals(P, batch, noise)
     rows = values if noise is not None else batch.pick(values, 2)
-    return torch.baddbmm(base[:, None], _mix(weights, rows), P["W_O"].mT)
+    return product(_mixed(weights, rows), P["W_O"], base[:, None])
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo028
 def _merge(
@@ -193,7 +185,7 @@ def _merge(
 )->tuple: # from_resid (S, n_logits + d_mlp, d_model), from_hidden (S, n_logits, d_mlp), bias (S, n_logits + d_mlp)
     "The merged matrices, with `n_logits` rows of logits: `n_classes`, and zeros up to a multiple of 16."
     W_U = F.pad(P["W_U"], (0, 0, 0, -P["W_U"].shape[1] % 16))
-    from_resid, from_hidden = torch.cat([W_U, P["W_in"]], 1), W_U @ P["W_out"]
+    from_resid, from_hidden = torch.cat([W_U, P["W_in"]], 1), product(W_U, P["W_out"].mT)
     return from_resid, from_hidden, torch.cat([_mat_vec(W_U, P["b_out"]), P["b_in"]], 1)
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo088
@@ -240,20 +232,20 @@ def _sum_rows_backward(g:Tensor, table:Tensor, weight:Tensor, batch:PairBatch)->
     return torch.cat([d_rows, g.sum(1)]), d_weight.view(n, k)
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo091
-def _before_relu_grad(
+def _before_relu_grads(
     g:Tensor, # (S, n, n_classes)
     hidden:Tensor, # (S, n, d_mlp) after ReLU and mask
     from_hidden:Tensor, # (S, n_logits, d_mlp)
     mask:Tensor|None, # (S, n, d_mlp)
-    out:Tensor, # (S, n, n_logits + d_mlp), whose columns of no class are zero already
-)->Tensor: # `out`
-    "The gradient by direct logits and hidden units' input, from that by the logits."
+)->tuple: # gradients by direct logits and hidden units' input (S, n, n_logits + d_mlp), and by from_hidden
+    "From the gradient by the logits."
     n_classes, n_logits = g.shape[-1], from_hidden.shape[1]
-    out[..., :n_classes] = g
-    d_hidden = torch.bmm(g, from_hidden[:, :n_classes], out=out[..., n_logits:])
+    d = g.new_empty(*g.shape[:2], n_logits + hidden.shape[-1])
+    d[..., :n_classes], d[..., n_classes:n_logits] = g, 0
+    d_hidden = product(g, from_hidden[:, :n_classes].mT)
     if mask is not None: d_hidden.mul_(mask)
-    torch.ops.aten.threshold_backward.grad_input(d_hidden, hidden, 0, grad_input=d_hidden)
-    return out
+    torch.ops.aten.threshold_backward.grad_input(d_hidden, hidden, 0, grad_input=d[..., n_logits:])
+    return d, F.pad(outer(g, hidden), (0, 0, 0, n_logits - n_classes))
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #4a3c4479
 class _TableReadout(Function):
@@ -261,66 +253,37 @@ class _TableReadout(Function):
     @staticmethod
     def forward(ctx, table, weight, from_hidden, mask, n_classes, batch):
         direct_hidden = _sum_rows(table, weight, batch)
-        hidden = direct_hidden[..., from_hidden.shape[1]:].relu_()
+        hidden = direct_hidden[..., from_hidden.shape[1]:].relu()
         if mask is not None: hidden.mul_(mask)
         ctx.save_for_backward(table, weight, from_hidden, mask, hidden)
         ctx.batch = batch
-        return torch.baddbmm(direct_hidden[..., :n_classes], hidden, from_hidden[:, :n_classes].mT)
+        return product(hidden, from_hidden[:, :n_classes], direct_hidden[..., :n_classes])
 
     @staticmethod
     def backward(ctx, g):
         first_derivatives_only()
         table, weight, from_hidden, mask, hidden = ctx.saved_tensors
-        n_classes, n_logits = g.shape[-1], from_hidden.shape[1]
-        d = g.new_empty(*g.shape[:2], n_logits + hidden.shape[-1])
-        d[..., n_classes:n_logits] = 0
-        d = _before_relu_grad(g, hidden, from_hidden, mask, d)
-        d_table, d_weight = _sum_rows_backward(d, table, weight, ctx.batch)
-        d_from_hidden = F.pad(torch.bmm(g.mT, hidden), (0, 0, 0, n_logits - n_classes))
-        return d_table, d_weight, d_from_hidden, None, None, None
-
-# %% ../../nbs/models/00_transformer_fast.ipynb #trafo094
-def _row_blocks(
-    x:Tensor|None, # (S, n, ...)
-    width:int, # of the widest array of a block
-    numbers:int=2**18, # of that array: 1 MB of float32
-)->list: # of (S, rows, ...); of an endless list of None if there is no x
-    "The pairs in blocks that fit a core's cache; in one, where memory is not the processor's."
-    if x is None: return repeat(None)
-    return x.split(max(16, numbers // (len(x) * width)) if x.device.type == "cpu" else x.shape[1], 1)
+        d, d_from_hidden = _before_relu_grads(g, hidden, from_hidden, mask)
+        return *_sum_rows_backward(d, table, weight, ctx.batch), d_from_hidden, None, None, None
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #trafo096
 class _DenseReadout(Function):
     "direct + (relu(hidden) * mask) @ from_hidden.T, where x @ from_x.T + bias gives the two side by side."
     @staticmethod
     def forward(ctx, x, from_x, bias, from_hidden, mask, n_classes):
-        (S, n, _), w, n_logits = x.shape, from_x.shape[1], from_hidden.shape[1]
-        hidden, logits, bias = x.new_empty(S, n, w - n_logits), x.new_empty(S, n, n_classes), bias[:, None]
-        for x_, h, out, kept in zip(*(_row_blocks(t, w) for t in (x, hidden, logits, mask))):
-            direct_hidden = torch.bmm(x_, from_x.mT)
-            torch.add(direct_hidden[..., n_logits:], bias[..., n_logits:], out=h).relu_()
-            if kept is not None: h.mul_(kept)
-            torch.add(direct_hidden[..., :n_classes], bias[..., :n_classes], out=out)
-            out.baddbmm_(h, from_hidden[:, :n_classes].mT)
+        n_logits, bias = from_hidden.shape[1], bias[:, None]
+        hidden = product(x, from_x[:, n_logits:]).add_(bias[..., n_logits:]).relu_()
+        if mask is not None: hidden.mul_(mask)
         ctx.save_for_backward(x, from_x, from_hidden, mask, hidden)
-        return logits
+        direct = product(x, from_x[:, :n_classes]).add_(bias[..., :n_classes])
+        return product(hidden, from_hidden[:, :n_classes], direct)
 
     @staticmethod
     def backward(ctx, g):
         first_derivatives_only()
         x, from_x, from_hidden, mask, hidden = ctx.saved_tensors
-        (S, _, d), w, n_classes = x.shape, from_x.shape[1], g.shape[-1]
-        shapes = x.shape, (S, d, w), (S, w), from_hidden.shape
-        d_x, d_from, d_bias, d_from_hidden = (x.new_zeros(shape) for shape in shapes)
-        blocks = list(zip(*(_row_blocks(t, w) for t in (x, hidden, g, d_x, mask))))
-        buffer = x.new_zeros(S, blocks[0][0].shape[1], w)
-        for x_, h, g_, d_x_, kept in blocks:
-            d = _before_relu_grad(g_, h, from_hidden, kept, buffer[:, :g_.shape[1]])
-            torch.bmm(d, from_x, out=d_x_)
-            d_from.baddbmm_(x_.mT, d)
-            d_bias += d.sum(1)
-            d_from_hidden[:, :n_classes].baddbmm_(g_.mT, h)
-        return d_x, d_from.mT, d_bias, d_from_hidden, None, None
+        d, d_from_hidden = _before_relu_grads(g, hidden, from_hidden, mask)
+        return product(d, from_x.mT), outer(d, x), d.sum(1), d_from_hidden, None, None
 
 # %% ../../nbs/models/00_transformer_fast.ipynb #c03d4317
 def fast_logits(
@@ -336,8 +299,8 @@ def fast_logits(
     if noise is not None and noise.shape[2] == 3:
         return _DenseReadout.apply(_noisy_resid_mid(P, batch, noise), from_resid, bias, *rest)
     weights, values, base = _attend_from_equals(P, batch, noise)
-    bias, from_heads = bias + _mat_vec(from_resid, base), from_resid @ P["W_O"]
-    if noise is not None: return _DenseReadout.apply(_mix(weights, values), from_heads, bias, *rest)
+    bias, from_heads = bias + _mat_vec(from_resid, base), product(from_resid, P["W_O"].mT)
+    if noise is not None: return _DenseReadout.apply(_mixed(weights, values), from_heads, bias, *rest)
     values, from_heads = (x.unflatten(-1, (batch.n_heads, -1)) for x in (values, from_heads))
     return _TableReadout.apply(_Table.apply(values, from_heads, bias), weights.flatten(2).flatten(0, 1), *rest, batch)
 
