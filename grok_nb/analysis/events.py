@@ -81,12 +81,12 @@ def change_times(
 ) -> list: # steps, one a share; inf: the run ended before it generalised; nan: never fitted, or no change
     "When a measure has for the first time done so much of its change from the fit to the end."
     check_history(history, "train/acc", "test/acc", measure)
-    same_length(step=history["step"], **{measure: history[measure]}, test=history["test/acc"])
-    fit, rows = fit_step(history), history[["step", measure]].dropna()
-    steps, values = rows.loc[rows["step"] >= fit].to_numpy(float).T
+    steps, values, _ = same_length(step=history["step"], **{measure: history[measure]}, test=history["test/acc"])
+    end, fit = steps[-1], fit_step(history)
+    steps, values = np.stack([steps, values])[:, ~np.isnan(values) & (steps >= fit)]
     if len(steps) < 2: return [math.nan]*len(shares)
     if math.isnan(first_held(history["step"], history["test/acc"], level)): return [math.inf]*len(shares)
-    late = np.median(values[steps >= .9*history["step"].max()])
+    late = np.median(values[steps >= .9*end])
     if not late - values[0]: return [math.nan]*len(shares)
     done = (values - values[0])/(late - values[0])
     def passed(share):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'SIDES', 'REFUTED', 'time_ratios', 'walsh_averages', 'rank_tail', 'critical_rank', 'hodges_lehmann',
-           'seeds_needed', 'Question', 'Verdict', 'judge_parts', 'judge', 'combine', 'median_interval', 'median_steps',
-           'condition', 'standings', 'speed_text']
+           'seeds_needed', 'Question', 'Verdict', 'answer_of', 'judge_parts', 'judge', 'combine', 'median_interval',
+           'median_steps', 'condition', 'standings', 'speed_text']
 
 # %% ../../nbs/analysis/00_judge.ipynb #d152878b
 import math
@@ -163,6 +163,16 @@ def _answer(word:str, side:str) -> str: # a word of `_word` to a claim that is n
     if word == "undecided" or side in ("above", "below"): return word
     if side == "same": return "holds" if word == "no difference" else "does not hold"
     return "no difference" if word == "no difference" else "holds"
+
+def answer_of(
+    low:float, high:float, # an interval
+    least:float, most:float, # what is no difference
+    side:str, # where the claim has it, one of `SIDES`
+) -> str:
+    "The word for the interval of a number that has no values a seed."
+    if side == "below": low, high, least, most = -high, -low, -most, -least
+    inside = "no difference" if least < low and high < most else "undecided"
+    return _answer("holds" if low > most else "does not hold" if high < least else inside, check_name("side", side, SIDES))
 
 # %% ../../nbs/analysis/00_judge.ipynb #6cd4d3b7
 def _verdict(q:Question, level:float, needed:bool=True) -> Verdict: # one part at a level of confidence

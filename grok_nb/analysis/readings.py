@@ -49,9 +49,10 @@ def value_at(
 ) -> float: # nan: no reading
     "A measure's first reading not before a step, or its median over the last tenth of the run."
     check_history(history, measure)
-    rows, end = history[["step", measure]].dropna(), history["step"].max()
-    if math.isinf(step): return float(rows.loc[rows["step"] >= .9*end, measure].median())
-    return float(rows.loc[rows["step"] >= step, measure].head(1).mean())
+    steps, values = history["step"].to_numpy(float), history[measure].to_numpy(float)
+    late = values[(steps >= (.9*steps[-1] if math.isinf(step) else step)) & ~np.isnan(values)]
+    if not len(late): return math.nan
+    return float(np.median(late) if math.isinf(step) else late[0])
 
 # %% ../../nbs/analysis/07_readings.ipynb #002e2ccd
 def change_from_fit(

@@ -31,9 +31,9 @@ from ..analysis.transitions import lags
 from ..analysis.rise import radius_errors, rise_errors
 from ..analysis.forecast import forecasts
 from .plan import fresh_mnist, fresh_p113, fresh_p59
-from grok_nb.claims.networks import (
-    DELAYS, NETWORKS, TUNED, circle_bounds, crossed_p59, delay_methods, delays, network_runs, networks_p59,
-    tuned_runs)
+from .networks import (
+    DELAYS, NETWORKS, TUNED, circle_bounds, crossed_p59, delay_methods, delays, fresh_prediction, network_runs,
+    networks_p59, tuned_runs)
 
 # %% ../../nbs/claims/21_experiments.ipynb #0a32802b
 @dataclass(frozen=True)
@@ -366,6 +366,7 @@ _NETWORKS = (
     Experiment("delay_methods", "C16: what noise, penalty and Grokfast do to the constant", delay_methods, every=250),
     Experiment("crossed_p59", "split, initial weights and noise crossed: which decides when", crossed_p59, every=250),
     Experiment("circle_bounds", "C4 and C6 where the bound can speak", circle_bounds),
+    Experiment("fresh_prediction", "C12: configurations that nobody has looked at", fresh_prediction, without="_se$"),
     *(Experiment(name, f"C17: standard training at its fastest weight decay, {name}", partial(tuned_runs, name),
                  every=25)
       for name in TUNED),
