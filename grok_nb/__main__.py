@@ -11,6 +11,7 @@ import sys
 
 from . import __version__
 from .cli.look import KINDS, claims_options, list_options, page_options
+from .cli.reproduce import reproduce_options
 from .cli.settings import names
 from .cli.sweeps import status_options, sweep_options
 from .cli.terminal import Parser, ended, forgiving
@@ -19,7 +20,7 @@ from .cli.train import demo_options, run_options
 # %% ../nbs/cli/06_program.ipynb #6e548265
 COMMANDS = {
     "demo": demo_options, "run": run_options, "sweep": sweep_options, "status": status_options, "list": list_options,
-    "page": page_options, "claims": claims_options}
+    "page": page_options, "claims": claims_options, "reproduce": reproduce_options}
 
 def parsers() -> tuple: # (the program's parser, command -> its parser)
     "The program's options."
