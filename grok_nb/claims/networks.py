@@ -143,8 +143,8 @@ C17 = (Part("C17", "step of the grok over step of the fit, standard", tuple(TUNE
 def fresh_prediction() -> list: # of `RunConfig`, 120
     "Addition mod 29 and 37 over share of pairs and weight decay, seeds 8 and 9, standard and noise."
     return grid(
-        p=[29, 37], train_frac=[.3, .4, .5, .6, .7], weight_decay=[.3, 1., 2.], seed=[8, 9], method=["standard", "noise"],
-        d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=1.05, frames=0,
+        p=[29, 37], train_frac=[.3, .4, .5, .6, .7], weight_decay=[.3, 1., 2.], seed=[8, 9],
+        method=["standard", "noise"], d_model=32, d_mlp=128, lr=2e-3, steps=4000, stop_factor=1.05, frames=0,
         probes=({"name": "information", "every": 100}, {"name": "norms", "every": 25}))
 
 C12 = tuple(Part("C12", f"AUC of a small {name} at the cut, within p", ("prediction",), "above", .5, 1.2)
