@@ -2,9 +2,10 @@
 
     python -m venv lens && lens/bin/pip install "transformer-lens<4" && python benchmarks/step.py --lens lens/bin/python
 
-HookedTransformer is not in TransformerLens 4. Reads "threads N" and "go" lines; prints a line when each is done.
+HookedTransformer is not in TransformerLens 4. Reads "threads N" and "go" lines; prints the seconds that each took.
 """
 import sys
+import time
 
 import torch
 from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -22,6 +23,8 @@ def main(p):
     model = HookedTransformer(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
     for line in sys.stdin:
+        clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+        start = clock()
         if line.startswith("threads"):
             torch.set_num_threads(int(line.split()[1]))
         else:
@@ -31,7 +34,7 @@ def main(p):
             loss.backward()
             optimizer.step()
             accuracy.item()
-        print("done", file=answers, flush=True)
+        print("done", clock() - start, file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -61,22 +61,29 @@ def stepper(model, pairs, labels, noise_positions=0, fused_loss=False, method=No
         loss.backward()
         lap("backward")
         optimizer.step()
+        accuracy.item()
         lap("AdamW")
-        return accuracy.item()
 
     return step
 
 
+def processor_time():
+    "Seconds of this process: of the processor on one thread, which other programs do not lengthen; of the wall on more."
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def interleaved(steps, repeats=7, inner=3, warmup=2):
-    "Median seconds of each function in `steps` (name -> function), in turn, so that a slow moment hits all of them."
+    """Median seconds of each function in `steps` (name -> function), in turn, so that a slow moment hits all of them.
+
+    A function that has its work done by another process gives the seconds itself; others give None."""
     times = {name: [] for name in steps}
     for f in steps.values():
         for _ in range(warmup):
             f()
     for _ in range(repeats):
         for name, f in steps.items():
-            start = time.perf_counter()
+            start, elsewhere = processor_time(), 0.0
             for _ in range(inner):
-                f()
-            times[name].append((time.perf_counter() - start) / inner)
+                elsewhere += f() or 0.0
+            times[name].append((elsewhere or processor_time() - start) / inner)
     return {name: float(np.median(t)) for name, t in times.items()}

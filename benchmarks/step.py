@@ -1,8 +1,9 @@
 """Steps per second of one training step at p = 113: fast path, the formula, and others doing the same job.
 
-    python benchmarks/step.py [--p 113] [--repeats 7] [--threads 1 2] [--lens PYTHON] [--jax PYTHON]
+    python benchmarks/step.py [--p 113] [--repeats 7] [--threads 1 2] [--lens PYTHON] [--jax PYTHON] [--compile]
 
-Every row is measured side by side: medians of interleaved repeats, ratios to the best of the others, and to JAX. PYTHON is
+Every row is measured side by side: medians of interleaved repeats, ratios to the best of the others, and to JAX; on one
+thread in seconds of the processor, so that other programs on the machine lengthen nobody's step. PYTHON is
 the interpreter of an environment that has TransformerLens (see lens.py), or JAX (see jaxstep.py). Below the rows: what
 each part of a step takes, and the least time that its products and its large arrays need on this machine.
 """
@@ -24,7 +25,7 @@ OURS = {"fast": (0, None), "noise on a and b": (2, None), "noise on all": (3, No
 
 
 def other(python, script, *args):
-    "A function that sends a line to a program of another environment and waits until it is done."
+    "A function that sends a line to a program of another environment and gives the seconds that it says it took."
     command = [python, str(Path(__file__).parent / script), *map(str, args)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -32,7 +33,8 @@ def other(python, script, *args):
         process.stdin.write(line + "\n")
         process.stdin.flush()
         answer = process.stdout.readline()
-        assert answer == "done\n", f"{script} gave {answer!r}"
+        assert answer.startswith("done "), f"{script} gave {answer!r}"
+        return float(answer.split()[1])
 
     return ask
 
@@ -100,7 +102,7 @@ def shares(pairs, labels, p, positions, method, repeats=20):
     return {part: float(np.median(t[2:])) for part, t in times.items()}
 
 
-def measure(p, threads, repeats, lens, jax):
+def measure(p, threads, repeats, lens, jax, compiled):
     "Print the tables for a number of threads."
     pairs, labels = addition(p)
     n = len(pairs)
@@ -108,6 +110,9 @@ def measure(p, threads, repeats, lens, jax):
         steps = {name: stepper(FastTransformer(p), pairs, labels, k, True, method and method()) for name, (k, method) in OURS.items()}
         steps["formula"] = stepper(FastTransformer(p).slow(), pairs, labels)
         steps["TransformerEncoderLayer"] = stepper(EncoderLayer(p), pairs, labels)
+        if compiled:
+            steps["formula, compiled"] = stepper(torch.compile(FastTransformer(p).slow()), pairs, labels)
+            steps["EncoderLayer, compiled"] = stepper(torch.compile(EncoderLayer(p)), pairs, labels)
         if lens:
             lens(f"threads {threads}")
             steps["TransformerLens"] = lens
@@ -142,6 +147,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--lens", help="interpreter of an environment with TransformerLens")
     parser.add_argument("--jax", help="interpreter of an environment with JAX")
+    parser.add_argument("--compile", action="store_true", help="the others by torch.compile too, which wants a C++ compiler")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, float32")
     for name, script in (("lens", "lens.py"), ("jax", "jaxstep.py")):
@@ -149,4 +155,4 @@ if __name__ == "__main__":
             print(f"without --{name}: its rows are left out; how to make its environment is in {script}")
     lens = other(args.lens, "lens.py", args.p) if args.lens else None
     for threads in args.threads:
-        measure(args.p, threads, args.repeats, lens, args.jax)
+        measure(args.p, threads, args.repeats, lens, args.jax, args.compile)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import GrokError, check_name, check_number, check_whole
 from .named import MAX_WIDTH, Named
+from .products import product
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00008
 def _attend(
@@ -188,7 +189,7 @@ def _pick(
     return F.embedding(index + first, table.flatten(0, 1))
 
 def _map(x:Tensor, W:Tensor, b:Tensor=None) -> Tensor: # (S, n, in), (S, out, in), (S, out) -> (S, n, out)
-    return x @ W.mT if b is None else torch.baddbmm(b[:, None], x, W.mT)
+    return product(x, W, None if b is None else b[:, None])
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00063
 def _normed(P:dict, norm:str, h:Tensor) -> Tensor: # (S, n, d)
@@ -233,12 +234,12 @@ def _after_attention(
 ) -> Tensor: # (S, n, d)
     "The streams after the block."
     before, after = block.norm == "before", block.norm == "after"
-    h = torch.baddbmm(h, read, P["attention.W_O"].mT)
+    h = product(read, P["attention.W_O"], h)
     if after: h = _normed(P, "norms.0", h)
     hidden = _map_normed(P, "norms.1", h, P["W_in"], P["b_in"]) if before else _map(h, P["W_in"], P["b_in"])
     hidden = hidden.relu_() if block.act is F.relu else block.act(hidden)
     if keep is not None: hidden = hidden * keep(hidden.shape)
-    h = torch.baddbmm(h + P["b_out"][:, None], hidden, P["W_out"].mT)
+    h = product(hidden, P["W_out"], h + P["b_out"][:, None])
     return _normed(P, "norms.1", h) if after else h
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00072

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import check_name, check_number, check_whole
 from .named import MAX_WIDTH, Named
+from .products import product
 
 # %% ../../nbs/models/04_mlps.ipynb #pml00007
 INPUTS = ("onehot", "tied", "untied")
@@ -134,7 +135,7 @@ def _tables(self:MLP,
 # %% ../../nbs/models/04_mlps.ipynb #pml00046
 def _layer(params:dict, i:int, x:Tensor) -> Tensor: # (S, n, inputs) -> (S, n, outputs)
     W, b = params[f"layers.{i}.weight"], params.get(f"layers.{i}.bias")
-    return x @ W.mT if b is None else torch.baddbmm(b[:, None], x, W.mT)
+    return product(x, W, None if b is None else b[:, None])
 
 @patch
 def _first_layer(self:MLP, params:dict, batch:Tensor, noise) -> Tensor: # (S, n, outputs)
@@ -145,7 +146,7 @@ def _first_layer(self:MLP, params:dict, batch:Tensor, noise) -> Tensor: # (S, n,
     out = sum(others, first)
     if noise is None: return out
     noise = noise.flatten(2) if self.join == "concat" else noise.sum(2)
-    return torch.baddbmm(out, noise, params["layers.0.weight"].mT)
+    return product(noise, params["layers.0.weight"], out)
 
 # %% ../../nbs/models/04_mlps.ipynb #zoo00014
 @patch

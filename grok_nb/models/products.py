@@ -39,7 +39,7 @@ class _Product(Function):
     def forward(ctx, x, W): # (S, n, i), (S, o, i)
         ctx.save_for_backward(x, W)
         out = [onednn()(one.contiguous(), _dense(other), None, "none", [], "") for one, other in zip(x, W)]
-        return out[0][None] if len(out) == 1 else torch.stack(out)
+        return out[0].unsqueeze_(0) if len(out) == 1 else torch.stack(out) # no view: it may be changed in place
 
     @staticmethod
     def backward(ctx, g):
