@@ -172,7 +172,8 @@ def answer_of(
     "The word for the interval of a number that has no values a seed."
     if side == "below": low, high, least, most = -high, -low, -most, -least
     inside = "no difference" if least < low and high < most else "undecided"
-    return _answer("holds" if low > most else "does not hold" if high < least else inside, check_name("side", side, SIDES))
+    word = "holds" if low > most else "does not hold" if high < least else inside
+    return _answer(word, check_name("side", side, SIDES))
 
 # %% ../../nbs/analysis/00_judge.ipynb #6cd4d3b7
 def _verdict(q:Question, level:float, needed:bool=True) -> Verdict: # one part at a level of confidence
