@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['condition_colours', 'draw', 'Reproduced', 'run_recipe', 'reproduce', 'shipped_recipe', 'recipe_text']
 
-# %% ../../nbs/display/04_reproduce.ipynb #b2258f49
+# %% ../../nbs/display/04_reproduce.ipynb #438d32e6
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..claims.recipe import Recipe, seconds_needed, word
 from ..claims.recipes import recipe, recipes_table
 from .plot import plot_seeds
 
-# %% ../../nbs/display/04_reproduce.ipynb #29a677e7
+# %% ../../nbs/display/04_reproduce.ipynb #7e060fbc
 def condition_colours(
     names, # of conditions
 ) -> dict: # name -> "#rrggbb", none of them a method's
@@ -32,7 +32,7 @@ def condition_colours(
     scale, last = colormaps["viridis"], max(1, len(names) - 1)
     return {name: to_hex(scale(.92*i/last)) for i, name in enumerate(names)}
 
-# %% ../../nbs/display/04_reproduce.ipynb #ac9b0881
+# %% ../../nbs/display/04_reproduce.ipynb #68ac1dfe
 def _panel(ax, r:Recipe, runs:dict, column:str): # runs: condition -> histories
     for name, colour in condition_colours(list(runs)).items():
         curves = [h for h in runs[name] if column in h and h[column].notna().sum() > 1]
@@ -55,7 +55,7 @@ def draw(
     fig.suptitle(f"{r.paper}, {r.figure}", x=.01, ha="left", fontsize=10)
     return fig
 
-# %% ../../nbs/display/04_reproduce.ipynb #5cf5a4ca
+# %% ../../nbs/display/04_reproduce.ipynb #c24f42d7
 @dataclass(frozen=True)
 class Reproduced:
     "A recipe that was run."
@@ -74,7 +74,7 @@ class Reproduced:
         "reproduces, in part, does not, or not run."
         return word(self.recipe.judged(self.table, self.quick))
 
-# %% ../../nbs/display/04_reproduce.ipynb #2293da1c
+# %% ../../nbs/display/04_reproduce.ipynb #e8ce8d80
 @patch
 def __repr__(self:Reproduced) -> str:
     r = self.recipe
@@ -84,7 +84,7 @@ def __repr__(self:Reproduced) -> str:
     less = " (quick: fewer seeds, a smaller budget)" if self.quick else ""
     return "\n".join([*lines, "", f"{self.verdict}{less}"])
 
-# %% ../../nbs/display/04_reproduce.ipynb #07dccb88
+# %% ../../nbs/display/04_reproduce.ipynb #645d2934
 def _cost(r:Recipe, todo:list, jobs:int, stack:int) -> str:
     if not todo: return f"{r.name}: every run is there"
     minutes = seconds_needed(todo, stack)/jobs/60
@@ -107,7 +107,7 @@ def run_recipe(
     table = r.with_ends(table, store, quick)
     return Reproduced(r, table, quick, draw(r, table, quick))
 
-# %% ../../nbs/display/04_reproduce.ipynb #44f7ab6f
+# %% ../../nbs/display/04_reproduce.ipynb #d3838ffc
 def reproduce(
     name:str=None, # of a recipe; if not given, all are listed
     quick:bool=False, # the smallest version that still shows it: three seeds, under five minutes on two cores
@@ -116,7 +116,7 @@ def reproduce(
     "List the recipes, or run one: a paper's figure, and whether it is there."
     return recipes_table() if name is None else run_recipe(recipe(name), quick, **how)
 
-# %% ../../nbs/display/04_reproduce.ipynb #7457436e
+# %% ../../nbs/display/04_reproduce.ipynb #e2868540
 def shipped_recipe(
     name:str, # of a recipe
 ) -> Reproduced:
