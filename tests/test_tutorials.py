@@ -20,6 +20,11 @@ for _name in [_k for _k in globals() if not _k.startswith("_") and _k not in ("I
     del globals()[_name]
 """
 CHECKS = {  # title -> what must be true after the cell
+    "three weight decays with five seeds each": """
+        from grok_nb import time_table
+        found = time_table(table)
+        assert found["runs"].tolist() == [5]*3 and found.loc["weight decay 1", "reached"] == 5 and found["low"].notna().all()
+        assert len(plot(table, by="weight_decay").axes) == 2""",
     "a two-layer decoder on division mod 97": """
         from grok_nb.training.network import task_of
         task = task_of(config)
