@@ -4,22 +4,25 @@
 
 # %% auto #0
 __all__ = ['task_of', 'task_digest', 'with_task', 'build_model', 'sources', 'unknown_names', 'check_device', 'shapes_of',
-           'weight_count', 'memory_needed', 'frame_shapes', 'check_memory']
+           'weight_count', 'pass_bytes', 'memory_needed', 'frame_shapes', 'check_memory']
 
 # %% ../../nbs/training/02_network.ipynb #net00004
 import hashlib
 import inspect
 import math
+import warnings
 from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import GrokError, shown
 from ..files import free_memory
 from ..tasks.task import Task, make_task, stream
 from ..models.registry import MODELS
-from ..models.stack import drawing_from
+from ..models.stack import drawing_from, make_stack
+from ..methods.method import joint_sigma
 from ..methods.registry import make_methods
 from .config import COMPONENTS, RunConfig, own_things
 
@@ -135,21 +138,72 @@ def weight_count(config:RunConfig, task) -> int:
     "Numbers in the network's weights."
     return sum(math.prod(shape) for shape in shapes_of(config, task).values())
 
+# %% ../../nbs/training/02_network.ipynb #net00060
+class _Sizes(TorchDispatchMode): # of the largest tensor that an operation makes; a view makes none
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        for one in out if isinstance(out, (list, tuple)) else [out]:
+            if isinstance(one, Tensor): self.largest = max(self.largest, one.untyped_storage().nbytes())
+        return out
+
+def _sizes(forward) -> tuple: # bytes: (kept for gradients, of the largest tensor) of a function without arguments
+    kept = []
+    def keep(x):
+        if not x.is_leaf: kept.append(x.numel()*x.element_size()) # what is a leaf is a weight, or an input
+        return x
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), _Sizes() as sizes: forward()
+    return sum(kept)//2, sizes.largest
+
+def _stacked_pass(config:RunConfig, model:nn.Module, x:Tensor): # a step's way there and back, noise included
+    methods = make_methods(config.method, config.method_args)
+    at, plain = next((m.at for m in methods if m.at), ""), any(m.second_order for m in methods)
+    stack = make_stack([model], [0], at, plain)
+    batch, noise = stack.prepare(x[None]), None
+    if joint_sigma(methods, torch.zeros(1)) is not None:
+        positions = next((m.positions for m in methods if m.positions != "all"), "all")
+        noise = torch.empty(stack.noise_shape(batch, positions), dtype=getattr(torch, config.dtype), device="meta")
+    stack.forward(batch, noise).sum().backward()
+
+def pass_bytes(
+    config:RunConfig,
+    task, # its `Task`
+) -> tuple: # (of a step of one run, of an evaluation); 0 of a model that `meta` does not know
+    "Least memory of the passes of a run through its network, without making anything."
+    def rows(n): return torch.empty_like(task.x_train[:1], device="meta").expand(n, *task.x_train.shape[1:])
+    c, n, every = config, len(task.x_train), min(len(task.x_train) + len(task.x_test), 1 << 15) # which is in chunks
+    if c.model not in MODELS.shipped: return 0, 0
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = _made(c, task, "meta").to(getattr(torch, c.dtype))
+            with torch.enable_grad():
+                step = _sizes(lambda: _stacked_pass(c, model, rows(min(c.batch_size or n, n))))
+            with torch.no_grad(): return max(step), _sizes(lambda: model(rows(every)))[1]
+    except (GrokError, RuntimeError, NotImplementedError, TypeError): return 0, 0
+
 # %% ../../nbs/training/02_network.ipynb #7293ae0d
+def _picture_bytes(config:RunConfig, task) -> int: # of a frame
+    wide = dict(embedding=2, answers=1 + (task.n_classes > 256)) # bytes a number
+    return sum(wide[k]*math.prod(shape) for k, shape in frame_shapes(config, task).items())
+
 def memory_needed(
     config:RunConfig,
     task, # its `Task`
     seeds:int=1, # runs side by side
 ) -> int: # bytes
     "The least that training takes: weights, gradients and moments, logits and hidden units of a step, frames."
-    c, trains, tests, shapes = config, len(task.x_train), len(task.x_test), shapes_of(config, task)
-    examples = min(c.batch_size or trains, trains)
-    hidden = sum(shape[0] for shape in shapes.values() if len(shape) == 1) # a bias has a number for each unit
-    picture = sum((1 + (k == "embedding"))*math.prod(shape) for k, shape in frame_shapes(c, task).items()) # bytes
-    windows = sum(getattr(m, "window", 0) for m in make_methods(c.method, c.method_args)) # gradients that are kept
-    training = (4+windows)*sum(map(math.prod, shapes.values())) + examples*(2*hidden + 3*task.n_classes)
+    c, trains, tests = config, len(task.x_train), len(task.x_test)
+    examples, weights = min(c.batch_size or trains, trains), weight_count(c, task)
     number = 8 if c.dtype == "float64" else 4
-    return number*(seeds*training + 2*tests*task.n_classes) + min(c.frames, c.steps)*picture
+    windows = sum(getattr(m, "window", 0) for m in make_methods(c.method, c.method_args)) # gradients that are kept
+    # where an example's share cannot exceed this, it is not worth a look
+    step, largest = pass_bytes(c, task) if number*weights*(trains + tests) > 1e9 else (0, 0)
+    step, largest = max(step, number*3*examples*task.n_classes), max(largest, number*2*tests*task.n_classes)
+    return seeds*(number*(4 + windows)*weights + step) + largest + min(c.frames, c.steps)*_picture_bytes(c, task)
 
 # %% ../../nbs/training/02_network.ipynb #net00048
 def frame_shapes(
