@@ -32,7 +32,7 @@ import torch
 from grok_nb.files import arrays_bytes, state_bytes
 from grok_nb.errors import GrokError
 from grok_nb.runs.table import read_store
-from grok_nb.runs.sweep import status, sweep
+from grok_nb.runs.sweep import sweep
 from grok_nb.training.config import COMPONENTS, RunConfig, component_arguments
 from grok_nb.training.loop import Training
 from grok_nb.training.fit import fit
@@ -316,11 +316,11 @@ def hostile(top):
     yield "history.csv.gz is a pipe", fifo, load
     yield "history.csv.gz is /dev/zero", link(run / "history.csv.gz", Path("/dev/zero")), load
     yield "the run folder is a link", link(run, top), go_on
-    yield "locks are a link", link(top / "store" / ".locks", top), whole
     yield "errors are a link", link(top / "store" / ".errors", top), whole
     yield "stacks are a link", link(top / "store" / ".stacks", top), whole
-    yield "a lock is a link", link(top / "store" / ".locks" / TINY.hash), whole
-    yield "a lock is a link, status", link(top / "store" / ".locks" / TINY.hash), lambda: status(top / "store")
+    yield "the lock is a link", link(run / ".lock"), go_on
+    yield "the lock is a hard link", lambda: os.link(mine, run / ".lock"), go_on
+    yield "the lock is a link, sweep", lambda: ((run / "run.json").unlink(), link(run / ".lock")()), lambda: refuse_failed(whole())
     yield "history bomb", put("history.csv.gz", lambda: bomb(1 << 29)), load
     yield "history of text", put("history.csv.gz", csv("step,train/acc,test/acc\n0,=cmd|' /C calc'!A0,1\n")), load
     yield "history without columns", put("history.csv.gz", csv("a,b\n1,2\n")), load
@@ -368,6 +368,12 @@ def hostile(top):
         lambda: refuse_problems(read_store(top / "store"))
 
 
+def refuse_failed(table):
+    "A sweep says in its table what it could not do."
+    if (table.summary["status"] != "done").any():
+        raise GrokError(table.summary["status"].iloc[0])
+
+
 def refuse_problems(table):
     "A store says what is wrong with it in `problems`."
     if table.problems:
@@ -401,7 +407,7 @@ def meet(make, act, top, good, seconds=60, memory=1 << 28):
     with os.fdopen(read) as f:
         said = f.read()
     os.waitpid(child, 0)
-    new = {p for p in top.rglob("*")} - there - {top / "store" / o for o in (".locks", ".errors", ".stacks")}
+    new = {p for p in top.rglob("*")} - there - {top / "store" / o for o in (".errors", ".stacks")}
     if (top / "mine.txt").read_text() != "mine" or any("PWNED" in p.name for p in new):
         return f"BROKE OUT: {sorted(map(str, new))}"
     return said or "hung, or was ended by the system"

@@ -14,6 +14,7 @@ from grok_nb.claims.experiments import experiment
 from grok_nb.runs.table import read_store, results
 from grok_nb.runs.sweep import sweep
 from grok_nb.training.history import same_history
+from grok_nb.training.run import is_done
 
 CONFIGS = """
 from grok_nb.runs.sweep import grid, sweep
@@ -61,6 +62,14 @@ def workers(parent):
     return out
 
 
+def alive(pid):
+    "Whether a process runs: one that has ended and that nobody has asked about does not."
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     return sweep(configs, tmp_path_factory.mktemp("undisturbed") / "store", n_jobs=1, quiet=True)  # noqa: F821
@@ -90,9 +99,12 @@ def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
 def test_a_killed_sweep_goes_on(tmp_path, undisturbed):
     process = start(f"sweep(configs, {str(tmp_path)!r}, n_jobs=2, save_every=.1)")
     wait_for(lambda: len(list(tmp_path.glob("*/run.json"))) >= 2, process)
+    orphans = workers(process.pid)
     process.kill()
-    process.wait()  # not for its output: its workers hold that open for minutes
-    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/run.json")}
+    process.wait()
+    assert orphans
+    wait_for(lambda: not any(map(alive, orphans)), seconds=60)
+    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/run.json") if is_done(p.parent)}
     sweep(configs, tmp_path, n_jobs=2, quiet=True)  # noqa: F821
     assert finished and all(p.stat().st_mtime_ns == t for p, t in finished.items())
     whole(tmp_path, undisturbed)
@@ -154,6 +166,36 @@ def test_two_sweeps_on_one_store(tmp_path, undisturbed):
     whole(tmp_path / "store", undisturbed)
 
 
+def test_two_stacked_sweeps_that_list_their_runs_the_other_way_round(tmp_path):
+    """Neither waits for the other for ever, and each run is done."""
+    code = """
+        some = [c for c in configs if c.method == "standard"]
+        print(set(sweep(some[::{}], {!r}, n_jobs=1, stack=3, quiet=True).summary.status))
+    """
+    both = [start(code.format(way, str(tmp_path))) for way in (1, -1)]
+    assert [end(process).strip() for process in both] == ["{'done'}"] * 2
+    assert not [p for folder in (".stacks", ".errors") for p in (tmp_path / folder).iterdir()]
+    assert {p.name for p in tmp_path.glob("*/*")} == {"config.json", "history.csv.gz", "frames.npz", "run.json", "checkpoint.pt"}
+
+
+def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_is_done(tmp_path):
+    said = end(start(f"""
+        import os, signal
+        import grok_nb.runs.sweep as s
+        from grok_nb.methods.method import Method
+        from grok_nb.methods.registry import METHODS
+        class Deadly(Method):
+            def loss(self, losses, logits, labels): os.kill(os.getpid(), signal.SIGKILL)
+        METHODS["deadly"], s.LOSSES = Deadly, 2 # it is three, which takes longer
+        some = grid(method=["deadly", "standard"], seed=range(2), p=7, train_frac=.6, d_model=8, d_mlp=16, steps=20, frames=0)
+        for i in range(2): print("found:", *sweep(some[1:], {str(tmp_path)!r}, n_jobs=2, quiet=True).summary.status, sep="|")
+    """))
+    first, again = (line for line in said.splitlines() if line.startswith("found:"))
+    assert first == again and said.count("a worker was killed while it was at") == 2  # not tried again
+    assert first.startswith("found:|failed: GrokError: the process that trained it was killed 2 times") and "retry=True" in first
+    assert first.endswith("|done|done")
+
+
 def test_a_full_disk_is_a_clear_error(tmp_path, undisturbed):
     sweep(configs[:2], tmp_path, n_jobs=1, quiet=True)  # noqa: F821
     finished = {p: p.read_bytes() for p in tmp_path.glob("*/history.csv.gz")}
@@ -191,6 +233,16 @@ def test_on_a_cluster(tmp_path, undisturbed):
     try:
         wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
         end(start(f"sweep(configs, {str(tmp_path / 'store')!r}, scheduler={address!r}, quiet=True)"))
+        late = start(f"""
+            import grok_nb.runs.sweep as s
+            s.PATIENCE = 1.
+            more = grid(p=13, seed=9, train_frac=.5, d_model=32, steps=10**6, log_every=1000, frames=0, stop_factor=0)
+            sweep(more, {str(tmp_path / 'late')!r}, scheduler={address!r}, quiet=True, save_every=.1)
+        """)
+        wait_for(lambda: running(tmp_path / "late"), late)
+        for process in processes[1:]:
+            process.kill()
+        assert "the scheduler has had no worker for 1 seconds" in end(late, 1)
     finally:
         for process in processes[::-1]:
             process.terminate()
