@@ -6,7 +6,6 @@
 __all__ = ['Unstackable', 'seedless', 'Training', 'is_frame', 'frame_steps', 'stop_step', 'train_loop', 'check_progress']
 
 # %% ../../nbs/training/03_loop.ipynb #2de95957
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..errors import GrokError
+from ..errors import GrokError, note
 from ..tasks.task import stream
 from ..models.losses import example_losses
 from ..models.stack import FastStack, make_stack
@@ -22,7 +21,7 @@ from ..methods.method import Method, joint_sigma, overrides
 from ..methods.optimizers import StackedOptimizer, make_schedule
 from ..methods.registry import make_methods
 from .config import RunConfig
-from .history import evaluate, first_held, taken_columns
+from .history import answers_of, evaluate, first_held, taken_columns
 from .network import build_model, check_device, check_memory, frame_shapes, task_of, with_task
 
 # %% ../../nbs/training/03_loop.ipynb #476b1df7
@@ -75,6 +74,7 @@ class Training:
             raise Unstackable(f"{first.method} cannot be stacked on this model: it adds more inputs in one seed than "
                               "in another, and they are filled up with some that the model would see, too")
         self.full = self._prepare(self.x) if not 0 < first.batch_size < self.x.shape[1] else None
+        self.passed, self.kept = None, {} # logits of this step, and what is made once for all rows and frames
 
     @torch.no_grad()
     def change_weights(self): # as methods want it: once before the first step, and after each
@@ -99,7 +99,7 @@ def update(self:Training,
     for method in self.methods: method.gradients(self.params)
     self.optimizer.step(self.step)
     self.change_weights()
-    self.train_acc, self.step = acc, self.step+1
+    self.train_acc, self.step, self.passed = acc, self.step+1, None
 
 # %% ../../nbs/training/03_loop.ipynb #fc926312
 @patch
@@ -163,6 +163,12 @@ def logits_seen(self:Training, read, noise) -> Tensor: # (S, n + extra, n_classe
         for h in seen.values(): method.hidden(h)
     return logits
 
+@patch
+def undisturbed(self:Training, noise) -> bool:
+    "Whether the fast path gives all training pairs at this step as it would give them without training."
+    calm = noise is None and not any(m.drop for m in self.methods)
+    return calm and self.full is not None and isinstance(self.stack, FastStack)
+
 # %% ../../nbs/training/03_loop.ipynb #4e1ecb1b
 @patch
 def forward(self:Training) -> tuple: # (objective (S,), accuracy on this batch, noise included (S,), sigma (S,))
@@ -177,6 +183,7 @@ def forward(self:Training) -> tuple: # (objective (S,), accuracy on this batch, 
     for method in self.methods:
         if noise is not None: noise = method.disturb(noise, loss_of)
     logits = self.logits_seen(read, noise)
+    self.passed = logits.detach() if self.undisturbed(noise) else None
     losses, right = self.losses_of(logits, labels)
     for method in self.methods: losses = method.loss(losses, logits[:, :labels.shape[1]], labels)
     objective = losses.mean(1)
@@ -200,8 +207,41 @@ def _reading(probe, model, task, seed:int, step:int, taken:frozenset=frozenset()
         return found
     except GrokError as e:
         if not step: raise
-        warnings.warn(f"step {step}: no reading of {probe.name}: {e}")
+        note(f"step {step}: no reading of {probe.name}: {e}")
         return {}
+
+# %% ../../nbs/training/03_loop.ipynb #83422df7
+@patch(as_prop=True)
+def shapes(self:Training) -> dict:
+    "Shapes of what a frame holds."
+    if "shapes" not in self.kept: self.kept["shapes"] = frame_shapes(self.config, self.tasks[0])
+    return self.kept["shapes"]
+
+# %% ../../nbs/training/03_loop.ipynb #5064e7b5
+@patch
+def _cells(self:Training, i:int, known:bool) -> tuple: # those to be asked for, and the others; the former, prepared
+    if (i, known) not in self.kept:
+        task = self.tasks[i]
+        asked = ~task.train if known else torch.ones_like(task.train)
+        parts = [self.stack.prepare(part[None]) for part in task.inputs[asked].split(1 << 15)]
+        self.kept[i, known] = asked.nonzero()[:, 0], task.train.nonzero()[:, 0], parts
+    return self.kept[i, known]
+
+# %% ../../nbs/training/03_loop.ipynb #9bb5ef2e
+@patch
+@torch.no_grad()
+def table_logits(self:Training,
+    i:int, # which of the S runs
+) -> Tensor: # (cells, n_classes); None: of no table, or of a network without a fast path
+    "Logits of every cell of a table, of a network as it is at this step."
+    task, known = self.tasks[i], self.passed is not None
+    if task.table is None or not isinstance(self.stack, FastStack): return None
+    asked, others, parts = self._cells(i, known)
+    own = {k: w[i:i+1] for k, w in self.params.items()}
+    logits = torch.cat([self.models[i].stacked_logits(own, part)[0] for part in parts])
+    if not known: return logits
+    every = logits.new_empty(len(task.inputs), logits.shape[-1])
+    return every.index_copy_(0, asked, logits).index_copy_(0, others, self.passed[i, :len(others)])
 
 # %% ../../nbs/training/03_loop.ipynb #loop0072
 def _own_objective(methods:list) -> bool: # one of them makes something else smaller than the config's loss
@@ -216,16 +256,21 @@ def record(self:Training,
     want_frame:bool,
 ):
     "Append rows and frames for the present step."
-    shapes, own = frame_shapes(self.config, self.tasks[0]) if want_frame else {}, _own_objective(self.methods)
+    shapes, own = self.shapes if want_frame else {}, _own_objective(self.methods)
     for i, (model, task) in enumerate(zip(self.models, self.tasks)):
-        row, answers = evaluate(model, task, self.config.loss, **self.config.loss_args)
+        if not want_row and not shapes: continue
+        logits = self.table_logits(i)
+        if not want_row:
+            self.frames[i][self.step] = _frame(model, answers_of(model, task, logits), shapes)
+            continue
+        row, answers = evaluate(model, task, self.config.loss, logits, **self.config.loss_args)
         extra = {"train/objective": objective[i].item()} if own else {}
         extra |= {"train/acc_noisy": acc[i].item(), "noise/sigma": sigma[i].item()}
-        for probe in self.probes if want_row else ():
+        for probe in self.probes:
             if self.step % probe.every == 0:
                 taken = taken_columns(self.config) | set(row)
                 extra |= _reading(probe, model, task, self.configs[i].seed, self.step, taken)
-        if want_row: self.rows[i].append({"step": self.step, **row, **extra})
+        self.rows[i].append({"step": self.step, **row, **extra})
         if shapes: self.frames[i][self.step] = _frame(model, answers, shapes)
 
 # %% ../../nbs/training/03_loop.ipynb #6f9f35ca
