@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['GrokError', 'shown', 'check_whole', 'check_number', 'check_name', 'check_names', 'check_path', 'check_argument',
-           'check_callable', 'check_arguments', 'checked', 'foreign', 'same_length']
+           'check_callable', 'check_arguments', 'checked', 'foreign', 'note', 'gist', 'same_length']
 
 # %% ../nbs/00_errors.ipynb #errors04
 import difflib
 import inspect
 import os
+import re
+import warnings
 from contextlib import contextmanager
 from functools import wraps
 from numbers import Integral, Real
@@ -183,6 +185,19 @@ def foreign(
     try: yield
     except GrokError: raise
     except Exception as e: raise GrokError(f"{what} fails: {type(e).__name__}: {str(e)[:300]}") from e
+
+# %% ../nbs/00_errors.ipynb #4d0be964
+def note(
+    text:str, # a line
+):
+    "Warn of something, as `warnings.warn` does."
+    warnings.warn_explicit(text, UserWarning, "grok_nb", 1)
+
+def gist(
+    text:str, # of a warning
+)->str:
+    "What it says, without numbers and names of runs."
+    return re.sub(r"\b[0-9a-f]{12}\b|\d[\d.,]*", "#", text)
 
 # %% ../nbs/00_errors.ipynb #errors22
 def same_length(

@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .errors import GrokError, check_name, check_path, checked, shown
+from .errors import GrokError, check_name, check_path, checked, note, shown
 
 # %% ../nbs/01_files.ipynb #f0ad4cd3
 def check_file(
@@ -418,13 +418,13 @@ def load_checkpoint(
         check_room("this checkpoint", os.lstat(p).st_size)
         with plain_file(p) as file:
             if not _is_whole(file):
-                warnings.warn(f"{p} is damaged (its checksum does not match); looking for the one before")
+                note(f"{p} is damaged (its checksum does not match); looking for the one before")
                 continue
             try: return read_state(file)
             except GrokError as e:
                 wrong = f"{p} is whole but no checkpoint of this version ({e})"
                 raise GrokError(f"{wrong}; move it away to start anew") from None
-    if found: warnings.warn(f"{path}: no checkpoint is whole; the run starts anew")
+    if found: note(f"{path}: no checkpoint is whole; the run starts anew")
 
 # %% ../nbs/01_files.ipynb #17137d62
 def drop_checkpoint(

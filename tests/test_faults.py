@@ -101,9 +101,9 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path, which):
     assert process.stdout.readline() == "under way\n"
     process.send_signal(which)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0 and out.startswith("interrupted") and "call fit again to go on" in err, (out, err)
+    assert process.returncode and not out and "kept in" in err.splitlines()[-1] and "call again to go on" in err, (out, err)
     part = load_run(tmp_path / "run")
-    assert part.status == "interrupted" and len(part.history) == int(out.split()[1]) >= 1
+    assert part.status == "interrupted" and len(part.history) >= 1
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert part.history["step"].iloc[-1] <= state["step"] < 2000
 
@@ -113,8 +113,8 @@ def test_ctrl_c_ends_a_sweep_and_keeps_its_run(tmp_path):
     code = textwrap.dedent(f"""
         import os, signal
         import grok_nb.runs.sweep as s
-        def interrupt(*args, before=s.fit, **kwargs):
-            return before(*args, callbacks=[lambda t: t.step == 50 and os.kill(os.getpid(), signal.SIGINT)], **kwargs)
+        def interrupt(*args, before=s.fit, callbacks, **kwargs):
+            return before(*args, callbacks=[*callbacks, lambda t: t.step == 50 and os.kill(os.getpid(), signal.SIGINT)], **kwargs)
         s.fit = interrupt
         configs = s.grid(seed=range(3), p=7, train_frac=.5, d_model=16, d_mlp=32, steps=100, log_every=10, frames=0, stop_factor=0)
         s.sweep(configs, {str(tmp_path)!r}, n_jobs=1, quiet=True)
@@ -135,13 +135,14 @@ def test_interrupt_in_jupyter(tmp_path):
     def run(code, during=lambda text: None):
         def hook(message):
             if message["msg_type"] in ("stream", "error"):
-                said.append(message["content"].get("text") or message["content"]["ename"])
+                said.append(message["content"].get("text") or f"{message['content']['ename']}: {message['content']['evalue']}")
                 during(said[-1])
         return client.execute_interactive(code, output_hook=hook, timeout=120)["content"]["status"]
 
     try:
         stopped = run(f"import sys\nsys.argv = ['', {str(tmp_path / 'run')!r}, '4000']\n{LONG}", lambda text: "under way" in text and kernel.interrupt_kernel())
-        assert stopped == "ok" and any(o.startswith("interrupted") for o in said) and any("call fit again to go on" in o for o in said), said
+        assert stopped == "error" and said[-1].startswith("Interrupted: run ") and said[-1].endswith("call again to go on"), said
+        assert not any(o.startswith("interrupted") for o in said)  # the cell's next line, which is not reached
         assert run("2 + 2") == "ok"  # the kernel is well
     finally:
         client.stop_channels()

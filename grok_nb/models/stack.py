@@ -6,7 +6,6 @@
 __all__ = ['needs_a_loop', 'Stack', 'drawing_from', 'FastStack', 'make_stack']
 
 # %% ../../nbs/models/05_stack.ipynb #stk00004
-import warnings
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -16,7 +15,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..errors import GrokError, check_name
+from ..errors import GrokError, check_name, note
 from ..tasks.task import stream
 
 # %% ../../nbs/models/05_stack.ipynb #stk00007
@@ -210,7 +209,7 @@ def _outputs(self:Stack, x, noise, masks, step, look) -> tuple: # mapped where t
     except Exception as e: said = f"{type(e).__name__}: {e}".splitlines()[0][:200]
     both = self._one_by_one(x, noise, masks, step, look)
     self.refusals[self.models[0].training] = f"torch.func.vmap refuses it ({said})"
-    warnings.warn(f"{type(self.models[0]).__name__}: {self.why}; its copies are called one after another")
+    note(f"{type(self.models[0]).__name__}: {self.why}; its copies are called one after another")
     return both
 
 @patch

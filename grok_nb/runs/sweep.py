@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,16 +29,17 @@ import cloudpickle
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from ..errors import GrokError, check_whole
+from ..errors import GrokError, check_whole, note
 from ..files import read_json, room_for, save_checkpoint, unfinished, write_atomic
 from ..measures.probes import Probe
 from ..training.config import RunConfig, own_things, paper_config, take_things
 from ..training.loop import Training, Unstackable, seedless
 from ..training.run import (
     Busy, ChangedSource, claim_folder, is_done, is_stored, read_config, run_lock, save_run)
-from ..training.fit import Checkpoint, fit, gone_with, len_cores, train_with_checkpoints
+from ..training.fit import (
+    Checkpoint, Interrupted, fit, gone_with, len_cores, stop_on_interrupt, train_with_checkpoints)
+from .under_way import UnderWay, ask_to_stop, asked_to_stop, deaf_processes, kept_warnings, teller
 from .table import Table, error_file, read_store
 
 # %% ../../nbs/runs/01_sweep.ipynb #f0ca9213
@@ -94,22 +94,22 @@ def begun_stacks(
     return found
 
 # %% ../../nbs/runs/01_sweep.ipynb #38944fff
-def _try_stack(configs:list, store:Path, save_every:float): # what it gives up is done one by one
-    try: fit_stacked(configs, store, save_every)
+def _try_stack(configs:list, store:Path, save_every:float, told): # what it gives up is done one by one
+    try: fit_stacked(configs, store, save_every, told)
     except Unstackable as e:
         _drop_stack([c.hash for c in configs], store)
-        warnings.warn(f"{e}; they are trained one after another")
+        note(f"{e}; they are trained one after another")
 
-def _train_all(configs:list, store:Path, save_every:float): # those that are not done; several differ in the seed alone
+def _train_all(configs:list, store:Path, save_every:float, told=None): # those not done; several differ in the seed
     known = {c.hash: c for c in configs}
     for hashes in begun_stacks(store):
-        if set(hashes) <= set(known): _try_stack([known[h] for h in hashes], store, save_every)
+        if set(hashes) <= set(known): _try_stack([known[h] for h in hashes], store, save_every, told)
     todo = [c for c in configs if not is_done(store/c.hash)]
     fresh = [c for c in todo if not (store/c.hash/"checkpoint.pt").exists()] # the others go on alone, as they began
-    if len(fresh) > 1: _try_stack(fresh, store, save_every)
+    if len(fresh) > 1: _try_stack(fresh, store, save_every, told)
     for c in todo: # after a stack only what it gave up
         if not is_done(store/c.hash):
-            run = fit(c, out=store/c.hash, quiet=True, save_every=save_every)
+            run = fit(c, out=store/c.hash, quiet=True, save_every=save_every, callbacks=[teller(told)])
             if run.status == "interrupted":
                 raise KeyboardInterrupt(f"run {c.hash} is kept in {store} as far as it got; call again to go on")
     for c in configs: error_file(store, c).unlink(missing_ok=True)
@@ -127,14 +127,21 @@ def _with_stacks(configs:list, store:Path) -> list: # in the order of hashes, wi
         found |= {h: read_config(store/h) for h in more}
     return [found[h] for h in sorted(found)]
 
+def _take(locks:ExitStack, folder:Path, wait:bool, told): # a run's lock; who waits for it can be asked to stop
+    while True:
+        try: return locks.enter_context(run_lock(folder, wait=1. if wait else 0.))
+        except Busy:
+            if not wait: raise
+        if asked_to_stop(told): raise KeyboardInterrupt("asked to stop")
+
 @contextmanager
-def _locked(configs:list, store:Path, wait:bool): # gives all runs that are to be done together, and locked
+def _locked(configs:list, store:Path, wait:bool, told=None): # gives all runs that are to be done together, and locked
     while True:
         every = _with_stacks(configs, store)
         with ExitStack() as locks:
             for c in every:
                 claim_folder(store/c.hash, c)
-                locks.enter_context(run_lock(store/c.hash, wait=-1 if wait else 0))
+                _take(locks, store/c.hash, wait, told)
             if _with_stacks(every, store) != every: continue # another process began a stack just now
             yield every
             return
@@ -146,11 +153,18 @@ def run_in_store(
     wait:bool=False, # for another process that is at it
     save_every:float=30, # seconds between checkpoints
     things:dict=None, # what `own_things` gave the caller: models, tasks, methods and so on of its own
-) -> str: # "done", "failed", or "busy": another process is at it
+    told:Path=None, # folder of an `UnderWay`: where it says how far it is, and is asked to stop
+) -> str: # "done", "failed", "busy": another process is at it, or "stopped": it is kept as far as it is
     "Do a run, or go on with it, unless it is done."
+    if asked_to_stop(told): return "stopped"
     take_things(things or {}) # this may be another process than the caller's
     try:
-        with _locked(configs, store, wait) as every: _train_all(every, store, save_every)
+        with kept_warnings(told), _locked(configs, store, wait, told) as every:
+            _train_all(every, store, save_every, told)
+    except KeyboardInterrupt:
+        if told is None: raise
+        ask_to_stop(told) # all of the sweep
+        return "stopped"
     except Busy: return "busy"
     except OSError as e:
         raise GrokError(f"cannot write in {store}: {e}; every finished run there is whole. Make room, or choose "
@@ -165,6 +179,7 @@ def fit_stacked(
     configs:list, # of `RunConfig` that differ in nothing but the seed
     store:Path,
     save_every:float=30, # seconds between checkpoints
+    told:Path=None, # as for `run_in_store`
 ):
     "Train runs that differ only in their seed side by side, with one checkpoint, and store each."
     configs = sorted(configs, key=lambda c: c.hash)
@@ -176,7 +191,10 @@ def fit_stacked(
         t.probes = [Probe(o) for o in configs[0].probes]
         kept = Checkpoint(t, checkpoint)
         write_atomic(listed, json.dumps(dict(hashes=hashes)).encode())
-        status = "done" if kept.status == "done" else train_with_checkpoints(t, kept.save, save_every)
+        status = kept.status
+        try:
+            if status != "done": status = train_with_checkpoints(t, kept.save, save_every, teller(told))
+        except Interrupted: status = "interrupted"
         if status == "interrupted":
             raise KeyboardInterrupt(f"{len(configs)} stacked runs are kept in {store} as far as they got; "
                                     "call again to go on")
@@ -196,10 +214,11 @@ def stacks(
     configs:list, # of `RunConfig`
     size:int=1, # runs side by side; 1: each alone
 ) -> list: # of lists of `RunConfig`, in the order of the first of each
-    "Groups of at most `size` configs that differ in nothing but the seed."
+    "Groups of at most `size` configs that differ in nothing but the seed; by the seeds, in whatever order they came."
     if size == 1: return [[c] for c in configs]
     groups = {}
     for c in configs: groups.setdefault(seedless(c).hash, []).append(c)
+    for group in groups.values(): group.sort(key=lambda c: (c.seed, c.hash))
     return [group[i:i+size] for group in groups.values() for i in range(0, len(group), size)]
 
 def _stacking_pays(configs:list) -> bool: # a step so small that most of its time is overhead: under 1 MFLOP a layer
@@ -258,7 +277,10 @@ def _on_dask(client, calls): # gives what they give, in the order in which they 
 @contextmanager
 def _workers(n_jobs:int, scheduler:str): # gives what runs joblib's calls, in the order in which they are done
     if scheduler is None:
-        yield joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+        def begin(calls):
+            with deaf_processes(): return parallel(calls)
+        yield begin if n_jobs > 1 else parallel
         return
     try: from distributed import Client
     except ImportError: raise GrokError("scheduler=... needs Dask: pip install 'grok_nb[dask]'") from None
@@ -296,7 +318,7 @@ def _run_all(
     jobs:list, # of lists of configs that are trained together
     run, # function of such a list: "done", "failed" or "busy"
     workers, # function without arguments: the context in which calls are run
-    bar, # told of each run that is done
+    under_way:UnderWay, # told of each run that is done; it knows whether to stop
     give_up=lambda job: None, # told of a job that has cost too many workers
 ) -> list: # jobs that were busy
     busy, left, losses, idle = [], {job[0].hash: job for job in jobs}, Counter(), 0
@@ -304,7 +326,7 @@ def _run_all(
         one = _marked(run, marks)
         while left:
             before, lost = len(left), []
-            now = [job for name, job in left.items() if not losses[name]] or list(left.values())[:1]
+            now = [job for name, job in left.items() if losses[name] < LOSSES - 1] or list(left.values())[:1]
             try:
                 with workers() as parallel:
                     for name, outcome in parallel(joblib.delayed(one)(job) for job in now):
@@ -314,17 +336,18 @@ def _run_all(
                             continue
                         job = left.pop(name)
                         if outcome == "busy": busy.append(job)
-                        else: bar.update(len(job))
+                        elif outcome != "stopped": under_way.done(job)
             except BrokenProcessPool:
+                if under_way.stopped: return []
                 lost += _lost(marks)
                 idle = idle + 1 if not lost and len(left) == before else 0
                 if idle == LOSSES: raise GrokError(_LOST_IDLE.format(len(left))) from None
                 at_it = f" while it was at {', '.join(lost)}"*bool(lost)
-                warnings.warn(f"a worker was killed{at_it}; what is left ({len(left)}) goes on from its checkpoint")
+                note(f"a worker was killed{at_it}; what is left ({len(left)}) goes on from its checkpoint")
             losses.update(lost)
             for name in [name for name in left if losses[name] >= LOSSES]:
                 give_up(left[name])
-                bar.update(len(left.pop(name)))
+                under_way.done(left.pop(name))
     return busy
 
 _LOST_IDLE = ("workers were killed three times in a row before they began a run, with {} jobs left (memory?); call "
@@ -365,14 +388,23 @@ def sweep(
     _open_store(store, configs)
     todo = _unfinished(store, configs, retry)
     if stack == 1 and not quiet and _stacking_pays(todo):
-        warnings.warn("many of these runs are small and differ only in their seed: stack=16 does about three times as "
-                      "many in the same time, equal within rounding but not to the bit")
-    run = partial(run_in_store, store=store, save_every=save_every, things=Sent(own_things()))
+        note("many of these runs are small and differ only in their seed: stack=16 does about three times as many in "
+             "the same time, equal within rounding but not to the bit")
     workers = partial(_workers, min(n_jobs, max(1, len(todo))), scheduler)
-    with tqdm(total=len(configs), initial=len(configs)-len(todo), disable=quiet, unit="run") as bar:
-        busy = _run_all(stacks(todo, stack), run, workers, bar, partial(_give_up, store))
-        _run_all(busy, partial(run, wait=True), workers, bar, partial(_give_up, store))
+    with stop_on_interrupt() as pressed, UnderWay(configs, todo, quiet, pressed) as under_way:
+        things, told = Sent(own_things()), under_way.folder
+        run = partial(run_in_store, store=store, save_every=save_every, things=things, told=told)
+        left = {c.hash for c in todo} # the stacks are the same, whatever is done of them
+        groups = [[c for c in group if c.hash in left] for group in stacks(configs, stack)]
+        busy = _run_all([group for group in groups if group], run, workers, under_way, partial(_give_up, store))
+        _run_all(busy, partial(run, wait=True), workers, under_way, partial(_give_up, store))
+        stopped = under_way.stopped or pressed()
+    if stopped: raise KeyboardInterrupt(_stopped_text(store, configs))
     return _swept(store, configs, scheduler)
+
+def _stopped_text(store:Path, configs:list) -> str: # what is kept, how to go on
+    done = sum(is_done(store/c.hash) for c in configs)
+    return f"{done} of {len(configs)} runs are done in {store}, the others kept as far as they are; call again to go on"
 
 def _give_up(store:Path, job:list): # a run, or a stack, that has cost too many workers
     what = "the process that trained it" if len(job) == 1 else f"the process that trained {len(job)} runs side by side"
@@ -382,10 +414,10 @@ def _give_up(store:Path, job:list): # a run, or a stack, that has cost too many 
 
 def _swept(store:Path, configs:list, scheduler:str) -> Table: # and whatever is wrong with it is said
     table = read_store(store, configs)
-    for problem in table.problems: warnings.warn(problem)
+    for problem in table.problems: note(problem)
     left = (table.summary["status"] == "left").sum()
     if scheduler and left: raise GrokError(f"{left} runs are not in {store}: the workers must see it under this path")
-    if left: warnings.warn(f"{left} runs are left in {store}; call again to do them")
+    if left: note(f"{left} runs are left in {store}; call again to do them")
     return table
 
 # %% ../../nbs/runs/01_sweep.ipynb #81b6cbaa

@@ -15,7 +15,6 @@ import os
 import platform
 import subprocess
 import time
-import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
@@ -28,7 +27,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from ..errors import GrokError
+from ..errors import GrokError, note
 from grok_nb.files import (
     arrays_bytes,
     csv_bytes,
@@ -145,8 +144,8 @@ def continued(
     changed = {k: v for k, v in now.items() if last.get(k) != v}
     if not changed: return about
     if said := [f"{k} {last.get(k)!r} -> {v!r}" for k, v in changed.items() if k not in _HARMLESS]:
-        warnings.warn(f"{name} goes on at step {step} elsewhere ({', '.join(said)}): its bits may be others than those "
-                      "of a run in one piece")
+        note(f"{name} goes on at step {step} elsewhere ({', '.join(said)}): its bits may be others than those of a "
+             "run in one piece")
     return about | {"later": [*_later(about), {"step": step, **changed}]}
 
 # %% ../../nbs/training/04_run.ipynb #ca9be6f0
@@ -432,7 +431,7 @@ def _loaded(folder:Path, config:RunConfig, task) -> Run:
     if state: check_progress(state, [config], task)
     elif about is None:
         raise GrokError(f"{folder} has nothing to read yet; the first checkpoint comes after half a minute")
-    else: warnings.warn(f"{folder} holds no checkpoint that is whole: the model is that of step 0")
+    else: note(f"{folder} holds no checkpoint that is whole: the model is that of step 0")
     history = None if about is None else read_history(folder, config)
     gone_on = about is None or (about["status"] == "interrupted" and state and len(state["rows"][0]) > len(history))
     if gone_on:
