@@ -17,9 +17,11 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.websocket import websocket_connect
 
 from grok_nb.display.page import page, page_file
+from grok_nb.display.report import report
 from grok_nb.display.widgets import Live, explore, live
 from grok_nb.display.slides import Slides, ramps, slides
 from grok_nb.files import csv_bytes
+from grok_nb.runs.table import results
 from grok_nb.errors import GrokError
 from grok_nb.tasks.groups import cyclic
 from grok_nb.training.fit import fit
@@ -294,4 +296,23 @@ def test_a_run_without_pictures_has_its_curves(tmp_path):
             await b.open(page(film), tmp_path / "page.html")
             shown = await b.js("[...document.querySelectorAll('canvas')].filter(c => c.offsetParent).map(c => c.id)")
             assert shown == ["accuracy", "loss", "against"]
+    asyncio.run(look())
+
+
+@in_browser
+def test_a_report_opens_without_a_network(tmp_path):
+    async def look():
+        async with Browser() as b:
+            (tmp_path / "report.html").write_text(report(results("tiny"), EVIL))
+            await b.send("Page.navigate", url=(tmp_path / "report.html").as_uri())
+            await b.until(lambda: b.js("document.images.length === 2 && [...document.images].every(o => o.complete)"))
+            assert await b.js("[...document.images].every(o => o.naturalWidth > 300)")
+            assert await b.js("document.querySelector('h1').textContent") == EVIL and await b.js("window.hacked") is None
+            light = await b.js("getComputedStyle(document.body).backgroundColor")
+            await b.send("Emulation.setEmulatedMedia", features=[dict(name="prefers-color-scheme", value="dark")])
+            assert light != await b.js("getComputedStyle(document.body).backgroundColor")
+            await b.send("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=False)
+            assert await b.js("document.documentElement.scrollWidth <= innerWidth")
+            requests = {o["request"]["url"].split(":")[0] for o in b.told("Network.requestWillBeSent")}
+            assert requests <= {"file", "data"} and not b.told("Runtime.exceptionThrown") and not b.told("Log.entryAdded")
     asyncio.run(look())
