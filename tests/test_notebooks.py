@@ -34,16 +34,21 @@ def executions(tmp_path_factory):
     copy = tmp_path_factory.mktemp("site") / "nbs"
     shutil.copytree(ROOT / "nbs", copy)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    left, done = iter(NOTEBOOKS), {}
 
-    def execute(name):
-        script = str(Path(__file__).parent / "run_notebook.py")
-        path = copy / name
-        done = subprocess.run([sys.executable, script, path.name, f"{path.name}.out"], cwd=path.parent, env=env, timeout=600,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return done.returncode, done.stdout, path.with_name(f"{path.name}.out")
+    def execute(_):
+        with subprocess.Popen([sys.executable, Path(__file__).parent / "run_notebook.py"], env=env, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            for name in left:
+                path = copy / name
+                out, said = (path.with_name(f"{path.name}.{end}") for end in ("out", "said"))
+                server.stdin.write(json.dumps([str(path), str(out), str(said)]) + "\n")
+                server.stdin.flush()
+                done[name] = int(server.stdout.readline()), said.read_text(errors="replace"), out
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(NOTEBOOKS, pool.map(execute, NOTEBOOKS)))
+        list(pool.map(execute, range(2)))
+    return done
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
