@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['recipe_list', 'do_reproduce', 'reproduce_options']
 
-# %% ../../nbs/cli/05_reproduce.ipynb #6a0f3f9c
+# %% ../../nbs/cli/05_reproduce.ipynb #d2d743b1
 from .terminal import listing, out_figure, say
 from .train import drawing, whole
 
-# %% ../../nbs/cli/05_reproduce.ipynb #44db421e
+# %% ../../nbs/cli/05_reproduce.ipynb #23efcfbf
 def recipe_list() -> str:
     "A recipe an entry: the figure, and what came of it."
     from grok_nb.claims.recipes import recipes_table
     rows = [(r.recipe, f"{r.paper}, {r.figure}: {r.verdict}", "" if r.minutes != r.minutes else
-             f"{r.minutes:g} minutes of one core") for r in recipes_table().itertuples()]
+             f"{r.minutes:g} minutes") for r in recipes_table().itertuples()]
     return f"{listing(rows)}\n\nthen: grok_nb reproduce NAME --quick"
 
-# %% ../../nbs/cli/05_reproduce.ipynb #42579538
+# %% ../../nbs/cli/05_reproduce.ipynb #08c269ae
 def do_reproduce(args):
     "A paper's figure, drawn anew: its runs are trained unless they are there, and judged."
     if args.name is None: return say(recipe_list())
@@ -29,7 +29,7 @@ def do_reproduce(args):
     write_figure(out, done.figure, dpi=150)
     say(f"\n{done!r}\n\nFigure: {out}")
 
-# %% ../../nbs/cli/05_reproduce.ipynb #ec1e3a83
+# %% ../../nbs/cli/05_reproduce.ipynb #1884306a
 def reproduce_options(
     commands, # of the program's parser
 ):
