@@ -374,6 +374,8 @@ def _number(x:float) -> str: return f"{x:,.3g}" if abs(x) < 1000 else f"{x:,.0f}
 
 def _needed(x:float) -> str: return f"n {'above 200' if math.isinf(x) else f'= {x:.0f}'} would decide"
 
+def _unit(r) -> str: return "runs" if r.statistic.partition(": ")[2] in TOGETHER else "seeds"
+
 def _found(r) -> tuple: # (value, interval, seeds, verdict) of a row of parts, as text
     if r.part == "not run": return "", "", f"{r.n} of {r.planned}" if r.planned else "", r.part
     word = f"{r.part}: {_needed(r.needed)}" if r.part == "undecided" else r.part
@@ -397,7 +399,7 @@ def _line(r) -> str: # of a part
     value, interval, n, _ = _found(r)
     start = f"     {r.part:18} {r.statistic}:"
     if r.part == "not run":
-        return f"{start} " + (f"{n} seeds; grok_nb sweep {r.table}" if r.planned else "planned on a page of its own")
+        return f"{start} " + (f"{n} {_unit(r)}; grok_nb sweep {r.table}" if r.planned else "planned on a page of its own")
     return f"{start} {value} [{interval}], n = {n}" + (f"; {_needed(r.needed)}" if r.part == "undecided" else "")
 
 # %% ../../nbs/claims/22_claims.ipynb #70d38505
@@ -425,7 +427,7 @@ def runs_shown(
 def _told(r) -> str: # a row of parts: setting, estimate, interval and word, or how many seeds there are
     setting, _, statistic = r.statistic.partition(": ")
     level = f" ({statistic.rpartition(' (')[2]}" if statistic.endswith("%)") else ""
-    if r.part == "not run": return f"{setting}{level} not judged yet ({r.n} of {r.planned} seeds)"
+    if r.part == "not run": return f"{setting}{level} not judged yet ({r.n} of {r.planned} {_unit(r)})"
     return f"{setting}{level} {_number(r.value)} ({_number(r.low)} to {_number(r.high)}; {r.part})"
 
 def part_text(

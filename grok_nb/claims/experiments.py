@@ -367,8 +367,7 @@ _NETWORKS = (
     Experiment("crossed_p59", "split, initial weights and noise crossed: which decides when", crossed_p59, every=250),
     Experiment("circle_bounds", "C4 and C6 where the bound can speak", circle_bounds),
     Experiment("fresh_prediction", "C12: configurations that nobody has looked at", fresh_prediction, without="_se$"),
-    *(Experiment(name, f"C17: standard training at its fastest weight decay, {name}", partial(tuned_runs, name),
-                 every=25)
+    *(Experiment(name, f"C17: standard training at its fastest weight decay, {name}", partial(tuned_runs, name))
       for name in TUNED),
 )
 
