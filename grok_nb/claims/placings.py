@@ -16,8 +16,9 @@ from scipy import stats
 
 from ..errors import GrokError, check_name
 from ..analysis.judge import Question, judge_parts, median_steps, time_ratios
-from .tracks import (
-    CAP, CUT, ENTRANTS, FINAL_SEEDS, FREE_SEEDS, MARGIN, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, entrants_on, refusal)
+from grok_nb.claims.tracks import (
+    CAP, CUT, ENTRANTS, FINAL_SEEDS, FREE_SEEDS, MARGIN, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, entrants_on,
+    refusal)
 
 # %% ../../nbs/claims/28_placings.ipynb #plc00006
 COLUMNS = ("track", "entrant", "phase", "point", "seed", "hash", "budget", "status", "steps", "seconds", "fit",
@@ -29,6 +30,7 @@ def no_rows() -> pd.DataFrame:
     "A table of no runs."
     return pd.DataFrame(columns=list(COLUMNS))
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00060
 def part_of(
     rows:pd.DataFrame, # with `COLUMNS`
     **where, # column=value
@@ -50,6 +52,7 @@ def point_scores(
     table = pd.DataFrame(found, columns=["point", "there", "steps", "accuracy"])
     return table.sort_values(["there", "steps", "accuracy"], ascending=[False, True, False], ignore_index=True)
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00061
 def best_trial(
     tried:pd.DataFrame, # as for `point_scores`
 ) -> tuple: # (point, steps); (None, inf) where no seed of any point got there
@@ -66,10 +69,11 @@ def cap_of(
     "The most that an entrant may take to the target."
     tried = part_of(rows, track=track.name, entrant="adamw", phase="tuning")
     if len(tried) < POINTS*len(TUNING_SEEDS):
-        raise GrokError(f"AdamW is not tuned on {track.name}, {len(tried)} of {POINTS*len(TUNING_SEEDS)} trials: run it "
-                        f"first, bench(track={track.name!r}, entrants=['adamw'], store=...).")
+        raise GrokError(f"AdamW is not tuned on {track.name}, {len(tried)} of {POINTS*len(TUNING_SEEDS)} trials: run "
+                        f"it first, bench(track={track.name!r}, entrants=['adamw'], store=...).")
     return min(track.budget, CAP*best_trial(tried)[1])
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00062
 def trial_budget(
     track:Track,
     before:pd.DataFrame, # the entrant's trials of earlier points
@@ -95,6 +99,7 @@ def progress(
     if len(tried) >= total["tuning"] and best_trial(tried)[0] is None: total["final"] = 0
     return len(part), sum(total.values())
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00063
 def is_run(track:Track, entrant:Entrant, rows:pd.DataFrame) -> bool:
     "Whether nothing of an entrant on a track is left."
     done, of = progress(track, entrant, rows)
@@ -120,6 +125,7 @@ def sensitivity(
     there = int(np.isfinite(steps).sum())
     return there, float(steps.median()/steps.min()) if there else math.inf
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00064
 def placing(
     track:Track,
     entrant:Entrant,
@@ -152,6 +158,7 @@ def verdicts(
     return [dict(speed=v.value, speed_low=v.low, speed_high=v.high, verdict=WORDS[v.verdict], needed=v.needed)
             for v in judge_parts(asked)]
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00065
 def placings(
     track:Track,
     rows:pd.DataFrame,
@@ -174,16 +181,17 @@ def scored_tracks(
     "Tracks that count for the score."
     return [t for t in TRACKS.values() if not t.best and all(is_run(t, e, rows) for e in entrants_on(t))]
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00066
 def times_over(
     tracks:list, # of `Track`
     rows:pd.DataFrame,
 ) -> pd.DataFrame: # entrant x track: median steps over the fastest's; inf: it does not get there, or cannot be run
     "How far behind the fastest each entrant is."
-    medians = {t.name: {e.name: placing(t, e, part_of(rows, track=t.name), {})["steps"] for e in entrants_on(t)}
-               for t in tracks}
+    medians = {t.name: placings(t, rows).set_index("entrant")["steps"] for t in tracks}
     table = pd.DataFrame(medians, index=list(ENTRANTS)).astype(float).fillna(math.inf)
     return table/table.min()
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00068
 def profile(
     times:pd.DataFrame, # of `times_over`
     factors, # (n,)
@@ -191,6 +199,7 @@ def profile(
     "Share of the tracks on which an entrant is within a factor of the fastest."
     return pd.DataFrame({f: (times <= f).mean(axis=1) for f in factors})
 
+# %% ../../nbs/claims/28_placings.ipynb #plc00069
 def scores(
     times:pd.DataFrame,
 ) -> pd.Series: # entrant -> score, highest first
@@ -206,8 +215,8 @@ def best_elsewhere(
     if not track.best: return entrants_on(track)
     needed = [t for t in TRACKS.values() if not t.best]
     if missing := [t.name for t in needed if t not in scored_tracks(rows)]:
-        raise GrokError(f"who runs on {track.name} is decided by the other tracks, of which {', '.join(missing)} are not "
-                        f"complete: run them first, or name the entrants.")
+        raise GrokError(f"who runs on {track.name} is decided by the other tracks, of which {', '.join(missing)} are "
+                        f"not complete: run them first, or name the entrants.")
     order = [name for name in scores(times_over(needed, rows)).index if name != "adamw"]
     fits = [ENTRANTS[name] for name in order if not refusal(track, ENTRANTS[name])]
     return [ENTRANTS["adamw"], *fits[:track.best - 1]]
