@@ -92,12 +92,11 @@ def _policy_hash(text:str) -> str: # as a content policy writes it
 
 def content_policy(
     style:str, # the page's only one
-    script:str="", # the same; none if it is empty
-    images:bool=False, # whether the page holds pictures of its own, as `data:`
+    script:str, # the same
 ) -> str: # the content of a meta element
     "What a page allows a browser: these two by their hashes, and nothing that is loaded or sent."
-    allowed = [f"script-src {_policy_hash(script)}"]*bool(script) + [f"style-src {_policy_hash(style)}"]
-    return "; ".join(["default-src 'none'", *allowed, *["img-src data:"]*images, "base-uri 'none'", "form-action 'none'"])
+    allowed = f"script-src {_policy_hash(script)}; style-src {_policy_hash(style)}"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 # %% ../../nbs/display/02_page.ipynb #page0027
 def _document(film:Slides) -> str: # HTML

@@ -65,6 +65,8 @@ _MEASURES = {
     "fourier/gini": "Gini coefficient of the spectrum", "fourier/keys": "key frequencies",
     "fourier/restricted_loss": "restricted loss", "fourier/excluded_loss": "excluded loss",
     "lemma": "lemma's bound", "radius": "certified radius", "bound": "share within the radius",
+    "clock/irrelevance": "distance irrelevance", "clock/symmetricity": "gradient symmetricity",
+    "units/share": "share of units with nine tenths of the norm",
     "noise/sigma": "strength of the noise", "gauss_newton": "Gauss-Newton trace", "grad_norm": "gradient norm",
     **{o: o.replace("_", " ") for o in ("effective_rank", "perturbation_error", "input_gradient", "sharpness",
         "logit_distance", "logit_entropy", "class_ratio", "commutator_defect", "dropout_variance")},
@@ -239,7 +241,8 @@ def _plot_conditions(table:Table, measure:str, by, ax, linestyle:str) -> Axes: #
     parts, colours = {k: v for k, v in parts.items() if v}, condition_colours(parts)
     _drawable([o for part in parts.values() for o in part], measure)
     for name, part in parts.items(): ax = _every_seed(part, measure, name, ax, linestyle, colours[name])
-    ax.legend(frameon=False, fontsize=8)
+    beside = dict(loc="center left", bbox_to_anchor=(1, .5)) if len(parts) > 4 else {} # many would hide the curves
+    ax.legend(frameon=False, fontsize=8, **beside)
     return ax
 
 # %% ../../nbs/display/00_plot.ipynb #plot0051

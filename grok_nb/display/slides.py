@@ -363,42 +363,58 @@ def _draw_or_say(ax, film:Slides, i:int, panel:str, measure:str): # what it need
 
 # %% ../../nbs/display/01_slides.ipynb #slid0053
 def _curve_figure(film:Slides, i:int, measure:str) -> Figure:
-    fig = Figure(figsize=(13, 3.3))
+    fig = Figure(figsize=(11, 3.1))
     axes = fig.subplots(1, 3)
-    fig.subplots_adjust(.05, .16, .99, .9, wspace=.25)
+    fig.subplots_adjust(.055, .17, .99, .9, wspace=.28)
     for ax, panel in zip(axes, PANELS[:3]): draw_panel(ax, film, i, panel, measure)
-    axes[0].legend(frameon=False, fontsize=8)
     return fig
 
 def _pair_figure(film:Slides, i:int, measure:str) -> Figure:
-    fig = Figure(figsize=(15, 6.2))
-    draw_panel(fig.add_axes([.03, .08, .35, .86]), film, i, "table")
-    grid = fig.add_gridspec(2, 3, left=.475, right=.99, bottom=.08, top=.94, wspace=.32, hspace=.38)
+    fig = Figure(figsize=(12, 5.4))
+    grid = fig.add_gridspec(2, 3, left=.49, right=.99, bottom=.095, top=.94, wspace=.4, hspace=.42)
     axes = [fig.add_subplot(grid[k//3, k%3]) for k in range(6)]
     for ax, panel in zip(axes, [o for o in PANELS if o != "table"]): _draw_or_say(ax, film, i, panel, measure)
-    axes[0].legend(frameon=False, fontsize=8)
+    draw_panel(fig.add_axes([.035, .1, .36, .84]), film, i, "table")
     return fig
 
+# %% ../../nbs/display/01_slides.ipynb #0c4fff22
+def _overlay(axes, other:Slides, measure:str): # the dotted curves of a second run on the first three panels
+    steps = other.history["step"].clip(lower=1)
+    for ax, key in zip(axes, ("acc", "loss")):
+        for side in ("train", "test"):
+            if (column := f"{side}/{key}") not in other.history: continue
+            ax.plot(steps, other.history[column], ":", color=curve_colour(side), lw=1.6, label=f"{side}, second run")
+    if measure in other.history:
+        axes[2].plot(other.history["test/acc"], other.history[measure], ":", color=curve_colour("measures"), lw=1.6)
+
 # %% ../../nbs/display/01_slides.ipynb #e56718c8
+_READABLE = {"font.size": 9, "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9} # at 96 dots an inch
+
 def figure(
     film:Slides,
     i:int, # slide
     measure:str="norm/l2", # to set against test accuracy
+    other:Slides=None, # a second run, whose curves lie over those of the first
 ) -> Figure:
     "All pictures of a slide; the curves alone of a run without pictures."
     if measure not in film.measures():
         raise GrokError(f"no measure {measure!r} in this run; there are {', '.join(film.measures())}")
-    return (_curve_figure if film.answers is None else _pair_figure)(film, i, measure)
+    with matplotlib.rc_context(_READABLE):
+        fig = (_curve_figure if film.answers is None else _pair_figure)(film, i, measure)
+        if other is not None: _overlay(fig.axes, other, measure)
+        fig.axes[0].legend(frameon=False, fontsize=8.5)
+    return fig
 
 # %% ../../nbs/display/01_slides.ipynb #7a6c96f0
 def png(
     film:Slides,
     i:int, # slide
     measure:str="norm/l2", # to set against test accuracy
+    other:Slides=None, # as for `figure`
 ) -> bytes:
     "`figure` as a picture file."
     buffer = io.BytesIO()
-    figure(film, i, measure).savefig(buffer, format="png", dpi=72)
+    with matplotlib.rc_context(_READABLE): figure(film, i, measure, other).savefig(buffer, format="png", dpi=96)
     return buffer.getvalue()
 
 # %% ../../nbs/display/01_slides.ipynb #f49e8d42

@@ -125,15 +125,14 @@ def draw(self:Explorer):
     "Bring captions and pictures up to date."
     if not self.ready: return
     first, i, measure = self.film(self.run.value), self.slider.value, self.measure.value
-    self.caption.value, self.picture.value = _caption(first, i), png(first, i, measure)
-    self.caption_below.value, self.below.value = "", b""
-    if self.other.value == "none": return
-    try: second = self.film(self.other.value)
-    except GrokError as e:
-        self.caption_below.value = _paragraph(str(e))
-        return
+    self.caption_below.value, self.below.value, second = "", b"", None
+    if self.other.value != "none":
+        try: second = self.film(self.other.value)
+        except GrokError as e: self.caption_below.value = _paragraph(str(e))
+    self.caption.value, self.picture.value = _caption(first, i), png(first, i, measure, second)
+    if second is None: return
     k = max(0, int(np.searchsorted(second.steps, first.steps[i], "right"))-1)
-    self.caption_below.value = _caption(second, k)
+    self.caption_below.value = _caption(second, k, second.status + ", dotted above")
     self.below.value = png(second, k, measure if measure in second.measures() else second.measures()[0])
 
 def _caption(film:Slides, i:int, status:str=None) -> str:
@@ -177,19 +176,49 @@ class Live(widgets.VBox):
         self.caption, self.picture = widgets.HTML(_paragraph(NOT_STARTED)), _picture()
         buttons = widgets.HBox([self.start, self.pause, self.stop])
         super().__init__([buttons, self.noise, self.caption, self.picture])
-        self.going, self.ended = threading.Event(), threading.Event()
+        self.going, self.ended, self.asked = threading.Event(), threading.Event(), with_task(config, task)
         self.training = self.thread = self.film = self.changed_at = None
         self.start.on_click(lambda button: self.go())
-        self.pause.on_click(lambda button: self.going.clear())
+        self.pause.on_click(lambda button: self.hold())
         self.stop.on_click(lambda button: self.end())
+        self.pause.disabled = self.stop.disabled = True # nothing has begun
 
 NOT_STARTED = "Not started. Nothing is stored: a run whose noise is changed by hand is no function of its config."
+
+# %% ../../nbs/display/03_widgets.ipynb #711789c7
+_STATES = { # state -> (word on the first button, which buttons can be pressed: start, pause, stop)
+    "training": ("Training", (0, 1, 1)), "paused": ("Go on", (1, 0, 1)), "ended": ("Start anew", (1, 0, 0))}
+
+@patch
+def mark(self:Live,
+    state:str, # one of "training", "paused", "ended"
+):
+    "Let the buttons show what goes on."
+    self.start.description, can = _STATES[state]
+    for button, able in zip((self.start, self.pause, self.stop), can): button.disabled = not able
+    self.start.button_style = "success" if state == "training" else ""
+    self.pause.button_style = "warning" if state == "paused" else ""
+
+@patch
+def hold(self:Live):
+    "Pause before the next step."
+    self.going.clear()
+    self.mark("paused")
+
+# %% ../../nbs/display/03_widgets.ipynb #12d6c9f4
+@patch
+def words(self:Live) -> str:
+    "What is trained: the run asked for, and the method that stands in its place while the slider sets the noise."
+    asked, method = in_words(self.asked), self.config.method
+    same = self.asked.method == method and self.asked.sigma == self.noise.value
+    return asked if same else f"{asked}, trained as {method} of the slider's sigma, now {self.noise.value:.2f}"
 
 # %% ../../nbs/display/03_widgets.ipynb #e36c1b78
 @patch
 def go(self:Live):
     "Begin, or go on after a pause; after a stop, begin anew."
     self.going.set()
+    self.mark("training")
     if self.thread and self.thread.is_alive(): return
     self.ended.clear()
     tasks = None if self.task is None else [self.task]
@@ -227,6 +256,7 @@ def train(self:Live):
     except Exception as e: status = f"failed: {e}"
     if t.rows[0]: self.show("stopped" if status == "interrupted" else status, True)
     else: self.caption.value = _paragraph(status)
+    self.mark("ended")
 
 @patch
 def show(self:Live,
@@ -239,7 +269,7 @@ def show(self:Live,
         status += f"; noise changed by hand from step {self.changed_at} on: no function of its config"
     t = self.training
     run = Run(self.config, pd.DataFrame(t.rows[0]), dict(t.frames[0]), status, None, 0., {})
-    self.film = slides(run, self.task, triples=1000)
+    self.film = replace(slides(run, self.task, triples=1000), name=self.words())
     last = len(self.film.steps)-1
     self.caption.value, self.picture.value = _caption(self.film, last, status), png(self.film, last)
     self.drawn_at = time.monotonic()

@@ -14,6 +14,7 @@ import json
 import re
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
+from math import isfinite
 from numbers import Integral, Real
 from types import SimpleNamespace
 
@@ -70,6 +71,7 @@ def _routed(words:dict, names:dict) -> dict: # component -> {argument: value}, o
 
 # %% ../../nbs/training/00_config.ipynb #66c8f892
 def _plain(value): # what JSON makes of it: a config is compared with one that was read from a file
+    if type(value) in (bool, int, type(None)) or (type(value) is float and isfinite(value)): return value # itself
     try: return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as e:
         raise GrokError(f"{shown(value)} cannot be kept as JSON: {e}") from None
@@ -97,6 +99,7 @@ def _kept(component:str, name:str, args:dict) -> dict: # plain, and only what di
     if args is None or any(not isinstance(k, str) for k in args):
         raise GrokError(f"{component}_args = {shown(args)}; it must be a dict of arguments by name.")
     defaults = component_arguments(component, name)
+    if not args: return {}
     full = {k: _plain(_like(k, v, defaults[k]) if k in defaults else v) for k, v in args.items()}
     return {k: v for k, v in full.items() if k not in defaults or v != _plain_default(defaults[k])}
 
@@ -164,8 +167,9 @@ class RunConfig:
     def __init__(self, **settings):
         for name, value in _values(settings).items(): object.__setattr__(self, name, value)
         for component in COMPONENTS:
-            args = json.dumps(getattr(self, f"{component}_args"), sort_keys=True)
-            _check_component(component, getattr(self, component), args)
+            args = getattr(self, f"{component}_args")
+            text = json.dumps(args, sort_keys=True) if args else "{}"
+            _check_component(component, getattr(self, component), text)
 
     def __getattr__(self, name): return _setting(self, name) # asked only where there is no field of this name
 
@@ -209,7 +213,8 @@ def _values(settings:dict) -> dict: # field -> value of a config, from settings 
     if "model" not in own: names["model"] = _usual_model(names["task"], {**_as_dict("task", own), **words})
     routed = _routed(words, names)
     args = {f"{o}_args": _kept(o, name, {**_as_dict(o, own), **routed.get(o, {})}) for o, name in names.items()}
-    rest = {k: _check_field(k, v) for k, v in (known | own).items() if k not in names and k not in args}
+    given = known | {k: _check_field(k, v) for k, v in own.items() if k not in names and k not in args}
+    rest = {k: v for k, v in given.items() if k not in names and k not in args}
     if 0 < rest["stop_factor"] < 1:
         raise GrokError(f"stop_factor = {rest['stop_factor']}; it must be 0 (use the whole budget) or at least 1.")
     return names | args | rest | dict(probes=_full_probes(rest["probes"], rest["log_every"]))
@@ -290,12 +295,13 @@ def __repr__(self:RunConfig):
     text = ", ".join(f"{k}={shown(v)}" for k, v in given.items())
     return f"RunConfig({text})" if len(text) < 1000 else line_of(f"RunConfig {self.hash}", text)
 
-def in_words(config:RunConfig) -> str: # "add p=59, noise, seed 3"
-    "A run's task, size, method and seed."
+def in_words(config:RunConfig) -> str: # "add p=59, fixed_noise (sigma=0.2), seed 3"
+    "A run's task, size, method with what it was given, and seed."
     known = {k: getattr(config, k, None) for k in ("p", "n_train")}
     size = next((f" {k}={v}" for k, v in known.items() if v is not None), "")
     task = f"a task of its own ({config.data})" if config.data else f"{config.task}{size}"
-    return f"{task}, {config.method}, seed {config.seed}"
+    given = ", ".join(f"{k}={shown(v)}" for k, v in config.method_args.items())
+    return f"{task}, {config.method}{f' ({given})'*bool(given)}, seed {config.seed}"
 
 # %% ../../nbs/training/00_config.ipynb #86d6606a
 def paper_config(
