@@ -32,10 +32,10 @@ def summarise(
     config:RunConfig,
 ) -> dict: # steps done; steps at which it grokked, fitted, reached two levels (nan: never); last test accuracy
     "Steps, whether and when it grokked, when it fitted and generalised."
-    held = first_held(history["step"], history["test/acc"], config.target, config.hold)
+    steps, test = (history[k].to_numpy() for k in ("step", "test/acc"))
+    held = first_held(steps, test, config.target, config.hold)
     reached = milestones(history, config.hold, levels_of(config))
-    last = history.iloc[-1]
-    return {"steps": int(last["step"]), "grokked": held, **reached, "final_test_acc": last["test/acc"]}
+    return {"steps": int(steps[-1]), "grokked": held, **reached, "final_test_acc": test[-1]}
 
 # %% ../../nbs/runs/00_table.ipynb #2dec7515
 def _in_words(value): # what a cell of a table can hold: a method's arguments, and lists, as text
@@ -78,10 +78,15 @@ def make_table(
     settings = {h: columns.loc[h].to_dict() for h in configs}
     ends = {h: summarise(history, configs[h]) for h, history in histories.items()}
     summary = pd.DataFrame([{"hash": h, **settings[h], **extra.get(h, {}), **ends.get(h, {})} for h in configs])
-    parts = [pd.concat([pd.DataFrame({"hash": h, **settings[h]}, index=history.index), history], axis=1)
-             for h, history in histories.items()]
-    history = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["hash", *columns, "step"])
-    return Table(history, summary, configs, list(problems))
+    return Table(_long(columns, histories), summary, configs, list(problems))
+
+def _long(columns:pd.DataFrame, histories:dict) -> pd.DataFrame: # all histories, each beside its settings
+    if not histories: return pd.DataFrame(columns=["hash", *columns, "step"])
+    parts = [history.copy(deep=False) for history in histories.values()]
+    for part in parts: part.attrs = {} # they would be compared and copied at every turn
+    place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    settings = columns.loc[list(histories)].infer_objects().reset_index().take(place).reset_index(drop=True)
+    return pd.concat([settings, pd.concat(parts, ignore_index=True)], axis=1)
 
 # %% ../../nbs/runs/00_table.ipynb #645d8f30
 def _has(config:RunConfig, name:str, value) -> bool: # arguments are the same if what is not given is as the defaults

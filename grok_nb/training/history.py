@@ -151,8 +151,8 @@ def milestones(
     hold = history.attrs.get("hold", 500) if hold is None else hold
     levels = history.attrs.get("levels", LEVELS) if levels is None else levels
     check_history(history, "train/acc", "test/acc", rows=0)
-    steps, accuracy = history["step"], history["test/acc"]
-    learned = {f"test{100*level:.0f}": first_held(steps, accuracy, level, hold) for level in levels}
+    steps, test = (history[k].to_numpy() for k in ("step", "test/acc"))
+    learned = {f"test{100*level:.0f}": first_held(steps, test, level, hold) for level in levels}
     return {"fit": fit_step(history, hold)} | learned
 
 # %% ../../nbs/training/01_history.ipynb #975fae68

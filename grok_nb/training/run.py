@@ -320,19 +320,21 @@ def is_stored(
     except GrokError: return False
 
 # %% ../../nbs/training/04_run.ipynb #4c876355
+_LITTLE = 1 << 24 # bytes that nobody is asked for: to look up how many are free takes longer than a short history
+
 def read_history(
     folder, # of a run
     config:RunConfig, # its own
 ) -> pd.DataFrame:
     "The history in a run's folder: numbers, in rows that the config's budget allows."
     path = Path(folder)/"history.csv.gz"
-    rows = config.steps//config.log_every + 2
-    history = read_csv(path, min(rows*20_000, free_memory()/8)) # a thousand columns of 20 digits
+    most = (config.steps//config.log_every + 2)*20_000 # a thousand columns of 20 digits
+    history = read_csv(path, most if most < _LITTLE else min(most, free_memory()/8))
     if lacking := {"step", "train/acc", "test/acc"} - set(history):
         raise GrokError(f"{path} lacks {', '.join(sorted(lacking))}")
     if taken := sorted(taken_columns(config) & set(history)):
         raise GrokError(f"{path} has a column {taken[0]!r}, which is a setting's")
-    if odd := [k for k in history if len(history) and history[k].dtype.kind not in "iuf"]:
+    if odd := [k for k, kind in history.dtypes.items() if len(history) and kind.kind not in "iuf"]:
         raise GrokError(f"{path}: {odd[0][:80]!r} are not numbers")
     steps = history["step"]
     if len(steps) and not (steps.dtype.kind in "iu" and 0 <= steps.min() and steps.max() <= config.steps):
