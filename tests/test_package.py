@@ -62,6 +62,12 @@ def test_readme_is_the_index(copy):
         assert picture.read_bytes() == (ROOT / "nbs" / "images" / picture.name).read_bytes(), picture.name
 
 
+def test_the_front_page_is_short():
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.S)
+    words = [w for line in text.splitlines() if not line.startswith("|") for w in re.sub(r"\]\([^)]*\)", "]", line).split()]
+    assert len(words) <= 900, len(words)
+
+
 def test_one_version():
     cfg = ConfigParser(delimiters=["="], interpolation=None)
     cfg.read(ROOT / "settings.ini")
