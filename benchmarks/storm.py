@@ -101,7 +101,7 @@ class Storm:
 
     def rage(self, seconds):
         "Until all runs are done, or the time is up."
-        end, blow = time.monotonic() + seconds, time.monotonic() + 5
+        end, blow = time.monotonic() + seconds, time.monotonic() + 15
         for way in (1, -1):
             self.start(way)
         while time.monotonic() < end and self.look() < self.runs:
@@ -113,7 +113,7 @@ class Storm:
                     self.start(way)
             if time.monotonic() > blow:
                 self.disturb()
-                blow = time.monotonic() + self.rng.uniform(1, 6)
+                blow = time.monotonic() + self.rng.uniform(2, 12)
         self.end_blows(all_of_them=True)
         for process in self.sweeps.values():
             process.terminate()
