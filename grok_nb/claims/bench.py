@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, check_name, check_names
-from ..training.config import RunConfig
+from ..errors import check_name, check_names
 from ..training.fit import torch_threads
 from ..training.loop import Training
 from ..runs.table import SHIPPED, Table, environments, read_store, results, ship
 from ..runs.sweep import sweep
 from grok_nb.claims.tracks import (
-    ENTRANTS, FINAL_SEEDS, FREE_SEEDS, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, costs, entrants_on, free_point, point,
-    runs_at)
+    ENTRANTS, FINAL_SEEDS, FREE_SEEDS, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, costs, entrants_on, free_point,
+    point, runs_at)
 from .placings import (
     best_elsewhere, best_trial, cap_of, is_run, no_rows, part_of, placings, progress, trial_budget)
 
@@ -39,6 +38,7 @@ def _planned(track:Track, entrant:Entrant, rows:pd.DataFrame): # gives (phase, p
         yield "final", best, runs_at(track, entrant, point(track, entrant, best), FINAL_SEEDS, budget)
     yield "free", -1, runs_at(track, entrant, free_point(entrant), FREE_SEEDS, budget)
 
+# %% ../../nbs/claims/29_bench.ipynb #bch00060
 def next_runs(
     track:Track,
     entrant:Entrant,
@@ -60,8 +60,8 @@ def rows_of(
 ) -> pd.DataFrame: # those that have ended
     "Runs of a point as rows."
     wanted = ["status", "steps", "seconds", "fit", "grokked", "final_test_acc"]
-    found = table.summary.set_index("hash").reindex([c.hash for c in configs])
-    found = found.reindex(columns=wanted).assign(status=found["status"].astype(str).str.extract(r"^(\w+)")[0])
+    found = table.summary.set_index("hash").reindex([c.hash for c in configs]).reindex(columns=wanted)
+    found = found.assign(status=found["status"].astype(str).str.extract(r"^(\w+)")[0])
     start = [(*place, c.seed, c.hash, c.steps) for c in configs]
     names = ["track", "entrant", "phase", "point", "seed", "hash", "budget"]
     rows = pd.concat([pd.DataFrame(start, columns=names), found.reset_index(drop=True)], axis=1)
@@ -79,6 +79,7 @@ def _forward(track:Track, entrants:list, rows:pd.DataFrame, runs:Callable) -> pd
             if len(new) < len(configs): active.remove(e) # something of it is left; it goes on another time
     return rows
 
+# %% ../../nbs/claims/29_bench.ipynb #bch00061
 def gathered(
     track:Track,
     entrants:list, # of `Entrant`; AdamW is always there
@@ -125,15 +126,16 @@ def step_times(
                 found[name].append((time.process_time() - began)/steps*1000)
     return {name: round(float(np.median(times)), 3) for name, times in found.items()}
 
+# %% ../../nbs/claims/29_bench.ipynb #bch00062
 def chosen_configs(
     track:Track,
     entrants:list, # of `Entrant`
     rows:pd.DataFrame,
 ) -> dict: # entrant -> `RunConfig`, of those whose tuning is done
     "The points that were chosen, on the first final seed."
-    best = {e: best_trial(part_of(rows, track=track.name, entrant=e.name, phase="tuning"))[0] for e in entrants}
+    best = [best_trial(part_of(rows, track=track.name, entrant=e.name, phase="tuning"))[0] for e in entrants]
     return {e.name: runs_at(track, e, point(track, e, i), FINAL_SEEDS[:1], track.budget)[0]
-            for e, i in best.items() if i is not None and is_run(track, e, rows)}
+            for e, i in zip(entrants, best) if i is not None and is_run(track, e, rows)}
 
 # %% ../../nbs/claims/29_bench.ipynb #bch00029
 def ship_track(
@@ -145,14 +147,15 @@ def ship_track(
     "Write what a store holds of a track as it ships, bench_TRACK."
     rows = gathered(track, entrants, partial(read_store, Path(store)))
     final = set(part_of(rows, phase="final")["hash"])
-    planned = [c for e in entrants for phase, _, configs in _reached(track, e, rows) if phase == "final" for c in configs]
+    planned = [c for e in entrants for *_, configs in _reached(track, e, rows) for c in configs]
     table = read_store(Path(store), [c for c in planned if c.hash in final])
     ms = step_times(chosen_configs(track, entrants, rows))
     extras = {"rows": rows.drop(columns="track"), "ms": pd.DataFrame(ms.items(), columns=["entrant", "ms"])}
     ship(table, f"bench_{track.name}", folder, every=4*track.settings["log_every"],
-         without="loss|law|norm|mirrored|logit", environments=environments(store), extras=extras)
+         without="loss|law|norm|mirrored|logit|noisy|objective|sigma", environments=environments(store), extras=extras)
     return rows
 
+# %% ../../nbs/claims/29_bench.ipynb #bch00063
 def _reached(track:Track, entrant:Entrant, rows:pd.DataFrame): # what is planned, as far as rows have it
     own = part_of(rows, track=track.name, entrant=entrant.name)
     for phase, i, configs in _planned(track, entrant, rows):
@@ -190,13 +193,14 @@ def overview(
 def entrants_named(
     track:Track,
     names=None, # of `ENTRANTS`, one or a list; all that are run on the track if not given
-    rows:pd.DataFrame=None, # of all tracks, where the track takes the best only; what ships if not given
+    rows:pd.DataFrame=None, # of all tracks: they decide where a track takes the best only
 ) -> list: # of `Entrant`
     "Who is meant."
-    if names is None: return best_elsewhere(track, shipped()[0] if rows is None and track.best else rows)
+    if names is None: return best_elsewhere(track, no_rows() if rows is None else rows)
     fit = {e.name: e for e in entrants_on(track)}
     return [fit[name] for name in check_names(f"entrant of {track.name}", names, fit)]
 
+# %% ../../nbs/claims/29_bench.ipynb #bch00064
 def bench(
     track:str=None, # one of `TRACKS`; None: a list of them
     entrants=None, # names; all that are run on the track if not given
