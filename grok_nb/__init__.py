@@ -55,6 +55,7 @@ _FACE = {
     "display.plot": "curve_colour label method_colour plot_aligned plot_learned plot_methods plot_run plot_seeds tidy_axes",
     "display.slides": "Slides slides",
     "display.page": "page",
+    "display.report": "report",
     "display.sweeps": "plot plot_runs plot_times",
     "display.reproduce": "reproduce run_recipe",
     "display.widgets": "explore live",

@@ -10,7 +10,9 @@ import os
 import sys
 
 from . import __version__
+from .cli.bench import bench_options
 from .cli.look import KINDS, claims_options, list_options, page_options
+from .cli.pictures import compare_options, plot_options, report_options
 from .cli.reproduce import reproduce_options
 from .cli.settings import names
 from .cli.sweeps import status_options, sweep_options
@@ -20,7 +22,9 @@ from .cli.train import demo_options, run_options
 # %% ../nbs/cli/06_program.ipynb #6e548265
 COMMANDS = {
     "demo": demo_options, "run": run_options, "sweep": sweep_options, "status": status_options, "list": list_options,
-    "page": page_options, "claims": claims_options, "reproduce": reproduce_options}
+    "plot": plot_options, "compare": compare_options, "report": report_options, "page": page_options,
+    "claims": claims_options, "reproduce": reproduce_options,
+    "bench": bench_options}
 
 def parsers() -> tuple: # (the program's parser, command -> its parser)
     "The program's options."

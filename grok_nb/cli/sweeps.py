@@ -6,7 +6,7 @@
 __all__ = ['grid_configs', 'named_configs', 'ship_more', 'do_sweep', 'sweep_options', 'kind_of', 'check_kind', 'run_status',
            'do_status', 'status_options']
 
-# %% ../../nbs/cli/03_sweeps.ipynb #e6c96b72
+# %% ../../nbs/cli/03_sweeps.ipynb #84ec2738
 import os
 import re
 from dataclasses import replace
@@ -17,7 +17,7 @@ from .settings import axes_of, check_names_of, names, seeds_of
 from .terminal import say
 from .train import whole
 
-# %% ../../nbs/cli/03_sweeps.ipynb #8d627d86
+# %% ../../nbs/cli/03_sweeps.ipynb #33513d51
 def grid_configs(
     words:list, # "p=59,113"
     seeds=None, # as they are typed: "0-7"
@@ -38,7 +38,7 @@ def _without_dots(axes:dict) -> dict: # "method.momentum" and its like as one ax
                         f"{dotted[0].partition('.')[0]}_args={{\"{dotted[0].partition('.')[2]}\":...}}")
     return axes
 
-# %% ../../nbs/cli/03_sweeps.ipynb #0f01960e
+# %% ../../nbs/cli/03_sweeps.ipynb #d5feffb8
 def named_configs(
     name:str, # of a sweep that ships
     seeds=None, # as they are typed; all if not given
@@ -58,7 +58,7 @@ def named_configs(
     shipped = results(name).configs if new and name in results() else {}
     return [c for c in configs if c.hash not in shipped]
 
-# %% ../../nbs/cli/03_sweeps.ipynb #7a2732f7
+# %% ../../nbs/cli/03_sweeps.ipynb #f5a118c4
 def ship_more(
     table, # `Table` of runs just read from their store
     name:str, # of the sweep
@@ -77,7 +77,7 @@ def ship_more(
     extras = joined.extras | {k: made(joined) for k, made in e.from_table.items()}
     ship(joined, name, folder, e.every, e.without, where, extras)
 
-# %% ../../nbs/cli/03_sweeps.ipynb #0cd7b67d
+# %% ../../nbs/cli/03_sweeps.ipynb #f48381ba
 def do_sweep(args):
     "Every run of a named sweep, or of a grid of your own, into a folder, or on with it."
     if (args.name is None) == (args.grid is None):
@@ -97,7 +97,7 @@ def do_sweep(args):
     elif not args.quiet: say(f"look: grok_nb report {out}, grok_nb plot {out}")
     return 0 if (table.summary["status"] == "done").all() else 1
 
-# %% ../../nbs/cli/03_sweeps.ipynb #f63f1538
+# %% ../../nbs/cli/03_sweeps.ipynb #0d91801c
 def sweep_options(
     commands, # of the program's parser
 ):
@@ -121,7 +121,7 @@ def sweep_options(
     p.set_defaults(do=do_sweep)
     return p
 
-# %% ../../nbs/cli/03_sweeps.ipynb #4c34eabe
+# %% ../../nbs/cli/03_sweeps.ipynb #d38fb311
 def kind_of(
     folder, # any path
 ) -> str: # "run", "sweep", "both": it holds some of them, or ""
@@ -132,7 +132,7 @@ def kind_of(
     inside = [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()]
     runs = [p for p in inside if os.path.lexists(p/"config.json")]
     hashes = [p for p in runs if re.fullmatch("[0-9a-f]{12}", p.name)]
-    if hashes or any(p.name == ".locks" for p in inside): return "sweep"
+    if hashes or any(p.name in (".errors", ".stacks") for p in inside): return "sweep"
     return "both" if runs or any(kind_of(p) in ("run", "sweep") for p in inside if p.name[0] != ".") else ""
 
 def check_kind(
@@ -146,7 +146,7 @@ def check_kind(
     wanted = " or ".join(words[o] for o in kinds if o != "both")
     raise GrokError(f"{shown(str(folder))} {is_there} {words[kind]}; name the folder of {wanted}, as --out had it")
 
-# %% ../../nbs/cli/03_sweeps.ipynb #2df57eab
+# %% ../../nbs/cli/03_sweeps.ipynb #d8af6e3b
 def run_status(
     folder, # of a run
 ) -> str:
@@ -175,7 +175,7 @@ def do_status(args):
             bad = 1
     return bad
 
-# %% ../../nbs/cli/03_sweeps.ipynb #4ba3f427
+# %% ../../nbs/cli/03_sweeps.ipynb #c26ece7b
 def status_options(
     commands, # of the program's parser
 ):
