@@ -287,7 +287,8 @@ def _against(ax, film:Slides, i:int, measure:str):
     ax.plot(part["test/acc"], part[measure], color=curve_colour("measures"), lw=.8, marker="o", ms=2)
     if len(here := part[part["step"] <= film.steps[i]][-1:]):
         ax.plot(here["test/acc"], here[measure], "o", ms=8, color=curve_colour("test"))
-    ax.set_title(label(measure), loc="left", fontsize=10, parse_math=False) # the column may be anyone's
+    title = textwrap.fill(label(measure), 25) # the column may be anyone's
+    ax.set_title(title, loc="left", fontsize=10, parse_math=False)
     ax.set(xlabel="test accuracy", xlim=(-.03, 1.03))
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -371,10 +372,10 @@ def _curve_figure(film:Slides, i:int, measure:str) -> Figure:
 
 def _pair_figure(film:Slides, i:int, measure:str) -> Figure:
     fig = Figure(figsize=(12, 5.4))
-    grid = fig.add_gridspec(2, 3, left=.49, right=.99, bottom=.095, top=.94, wspace=.4, hspace=.42)
+    grid = fig.add_gridspec(2, 3, left=.49, right=.99, bottom=.095, top=.925, wspace=.4, hspace=.46)
     axes = [fig.add_subplot(grid[k//3, k%3]) for k in range(6)]
     for ax, panel in zip(axes, [o for o in PANELS if o != "table"]): _draw_or_say(ax, film, i, panel, measure)
-    draw_panel(fig.add_axes([.035, .1, .36, .84]), film, i, "table")
+    draw_panel(fig.add_axes([.045, .095, .355, .84]), film, i, "table")
     return fig
 
 # %% ../../nbs/display/01_slides.ipynb #0c4fff22
