@@ -52,6 +52,8 @@ _FACE = {
     "claims.experiments": "EXPERIMENTS Experiment experiment",
     "claims.recipe": "Expected Recipe",
     "claims.recipes": "RECIPES",
+    "claims.tracks": "ENTRANTS TRACKS",
+    "claims.bench": "bench",
     "display.plot": "curve_colour label method_colour plot_aligned plot_learned plot_methods plot_run plot_seeds tidy_axes",
     "display.slides": "Slides slides",
     "display.page": "page",
