@@ -2,7 +2,7 @@
 
 nbdev stages the notebooks in `_proc`, with an API entry for everything exported. What it cannot know is put right
 there: addresses come from settings.ini, pages are called as their notebooks, tutorials get a Colab badge, CITATION.cff
-becomes a page. Then Quarto renders. Where there is no Quarto, or with --fallback, smalldocs does, from the same
+becomes a page. Then Quarto renders, and what its themes would load from the network is taken out. Where there is no Quarto, or with --fallback, smalldocs does, from the same
 `_quarto.yml` and with the same themes; its formulas are turned into MathML, so that its pages need no network.
 """
 import html
@@ -42,17 +42,29 @@ def relink(text, pages, git_url, folder=""):
     return re.sub(r"\[source\]\(/blob/main/[^)]*\)(\{[^}]*\})?", "", text)
 
 
+def apart(text, names):
+    "A section's heading that is called as a function is, with an anchor of its own: `#fit` is the function's."
+    def heading(m):
+        slug = re.sub(r"[^a-z0-9_.-]", "", m[2].strip("`").lower().replace(" ", "-"))
+        return f"{m[0]} {{#about-{slug}}}" if slug in names else m[0]
+
+    return re.sub(r"^(#{2,6}) ([^\n{#]+?)$", heading, text, flags=re.M)
+
+
 def mend(path, pages, git_url, name=None):
-    "A staged notebook, `name` below nbs/, with this site's links, page name and badge."
+    "A staged notebook, `name` below nbs/, with this site's links, page name and badge, and a function's anchor its own."
     nb, name = json.loads(path.read_text()), name or path.name
     folder = posixpath.dirname(name)
+    sources = ["".join(cell["source"]) for cell in nb["cells"]]
+    documented = {word.lower() for source in sources for word in re.findall(r"^show_doc\(([\w.]+)", source, re.M)}
     for cell in nb["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "raw":
             own = ["/" + old for old, new in pages.items() if new == name.replace(".ipynb", ".html")]
             source = re.sub(r"^output-file: .*\n", f"aliases: {own}\n" if own else "", source, flags=re.M)
         if cell["cell_type"] != "code":
-            cell["source"] = relink(source, pages, git_url, folder)
+            text = apart(source, documented) if cell["cell_type"] == "markdown" else source
+            cell["source"] = relink(text, pages, git_url, folder)
         else:
             cell["source"] = re.sub(r"^#\| varies: .*\n", "", source, flags=re.M)  # for tests/test_notebooks.py
         for output in cell.get("outputs", []):
@@ -129,6 +141,14 @@ def mathml(page):
     return re.sub(r'<(link|script)[^>]*katex[^>]*>(</script>)?', "", page)
 
 
+def own_fonts(out):
+    "The themes ask the network for a font of theirs; without that line pages have the reader's own."
+    for path in out.rglob("*.css"):
+        text = path.read_text()
+        if (bare := re.sub(r"""@import ?(url\()?["']?https?://[^;]*;""", "", text)) != text:
+            path.write_text(bare)
+
+
 def fallback(staged):
     "Render without Quarto."
     from smalldocs.site import build
@@ -145,6 +165,7 @@ def main(*args):
         subprocess.run(["quarto", "render", staged], check=True)
     else:
         fallback(staged)
+    own_fonts(staged / "_site")
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(staged / "_site", out)
 
