@@ -45,7 +45,8 @@ def point_scores(
 ) -> pd.DataFrame: # a row a point, best first: there, steps (inf: no seed got there), accuracy
     "What came of each point."
     logs = np.log(np.maximum(tried["grokked"].to_numpy(float), 1)) # where a run did not get there, nan
-    found = pd.DataFrame(dict(point=tried["point"].to_numpy(int), log=logs, end=tried["final_test_acc"].to_numpy(float)))
+    ends = tried["final_test_acc"].to_numpy(float)
+    found = pd.DataFrame(dict(point=tried["point"].to_numpy(int), log=logs, end=ends))
     table = found.groupby("point").agg(there=("log", "count"), steps=("log", "mean"), accuracy=("end", "mean"))
     table["steps"] = np.exp(table["steps"]).fillna(math.inf)
     order = dict(by=["there", "steps", "accuracy"], ascending=[False, True, False])

@@ -154,21 +154,21 @@ _OPTIMISERS = (
 _SIGMA = Range(.02, 1.)
 _INPUTS = ( # what is done to the inputs
     Entrant("noise", "noise on the embedding, less of it once the network fits (Tan & Huang 2023)", "noise",
-            args=dict(lambda1=(.5, _SIGMA), lambda2=(.4, _SIGMA)), dear=1.4),
-    Entrant("fixed_noise", "noise of one strength", "fixed_noise", args=dict(sigma=(.4, _SIGMA)), dear=1.4),
+            args=dict(lambda1=(.5, _SIGMA), lambda2=(.4, _SIGMA)), dear=1.7),
+    Entrant("fixed_noise", "noise of one strength", "fixed_noise", args=dict(sigma=(.4, _SIGMA)), dear=1.7),
     Entrant("adversarial", "noise along the loss's gradient (Miyato et al. 2015)", "adversarial",
-            args=dict(sigma=(.03, Range(.002, .4))), dear=2.5),
+            args=dict(sigma=(.03, Range(.002, .4))), dear=2.8),
     Entrant("input_gradient", "a penalty on the gradient of the logits (Hoffman et al. 2019)", "input_gradient",
-            args=dict(strength=(1e-3, Range(1e-7, 1e-2))), dear=2.5),
+            args=dict(strength=(1e-3, Range(1e-7, 1e-2))), dear=2.8),
     Entrant("dropout", "hidden units dropped at random (Srivastava et al. 2014)", "dropout",
-            args=dict(drop=(.1, Range(.02, .6)))),
-    Entrant("mirrored", "(b, a) trained on with (a, b)", "mirrored", needs=("commutes",), dear=1.8),
+            args=dict(drop=(.1, Range(.02, .6))), dear=1.4),
+    Entrant("mirrored", "(b, a) trained on with (a, b)", "mirrored", needs=("commutes",), dear=1.5),
 )
 
 # %% ../../nbs/claims/27_tracks.ipynb #trk00035
 _LOSSES = ( # what is done to the loss
     Entrant("abelian", "a penalty where f(a, b) and f(b, a) differ (Tan & Huang 2023)", "abelian",
-            args=dict(coefficient=(100., Range(.3, 1000.))), needs=("commutes",), dear=1.8),
+            args=dict(coefficient=(100., Range(.3, 1000.))), needs=("commutes",), dear=1.5),
     Entrant("l1", "the sum of all weights' absolute values", "l1", args=dict(strength=(1e-5, Range(1e-6, 1e-3)))),
     Entrant("label_smoothing", "targets that are less sure (Szegedy et al. 2016)", "label_smoothing",
             args=dict(smoothing=(.1, Range(.005, .6))), needs=("softmax",)),
@@ -183,7 +183,7 @@ _GRADIENTS = ( # what is done to the gradients and the weights
             args=dict(amplify=(5., Range(.2, 40.)), window=(100, Range(5, 200, "whole"))), dear=1.2),
     Entrant("orthogonal", "gradients at right angles to the weights (Prieto et al. 2025)", "orthogonal"),
     Entrant("egalitarian", "all singular values of a gradient alike (Saheb Pasand & Dohmatob 2025)", "egalitarian",
-            dear=3.),
+            dear=1.8),
     Entrant("norm_clamp", "no longer weights than at first, times a factor", "norm_clamp",
             args=dict(scale=(1., Range(.2, 3.)))),
 )
