@@ -10,6 +10,9 @@ import pytest
 
 from grok_nb.cli.settings import arguments_of, names, registered_names
 from grok_nb.files import read_csv
+from grok_nb.runs.table import read_store
+from grok_nb.training.config import RunConfig
+from grok_nb.training.fit import fit
 from grok_nb.training.run import load_run
 from grok_nb.training.history import same_history
 
@@ -36,21 +39,47 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
+def press(process, when, group=False):
+    "Ctrl-C, once something is there."
+    stop = time.monotonic() + 120
+    while not when():
+        assert process.poll() is None and time.monotonic() < stop, finish(process)
+        time.sleep(0.05)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    return finish(process)
+
+
 def test_ctrl_c_stops_after_the_step_and_the_same_command_goes_on(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    process = grok_nb(*TINY, *SIZES, "--out", folder)
-    while not (folder / "config.json").exists():
-        assert process.poll() is None, finish(process)
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    code, out, err = finish(process)
-    assert code == 1 and "interrupted" in out and "again to go on" in err, (code, out, err)
+    words = [*TINY, *SIZES, "--out", folder]
+    code, out, err = press(grok_nb(*words), lambda: (folder / ".lock").exists() and time.sleep(1) is None)
+    assert code == 130 and not out and err.endswith("call again to go on\n") and len(err.splitlines()) == 1, (code, out, err)
     part = read_csv(folder / "history.csv.gz")
-    code, out, err = finish(grok_nb(*TINY, *SIZES, "--out", folder))
-    assert code == 0, err
+    code, out, err = finish(grok_nb(*words))
+    assert code == 0 and ("done: " in out or "done, not grokked" in out), err
     whole, rest = (read_csv(f / "history.csv.gz") for f in (undisturbed, folder))
     assert len(part) < len(rest) and same_history(whole, rest)
+
+
+@pytest.mark.parametrize("jobs,group", [(1, False), (2, False), (2, True)], ids=["alone", "processes", "terminal"])
+def test_ctrl_c_ends_a_sweep_in_a_line_and_the_same_command_goes_on(tmp_path, jobs, group):
+    """A terminal sends it to every process; `kill -INT` to the first alone."""
+    sizes = dict(p=11, train_frac=.5, steps=500, d_model=16, d_mlp=32, log_every=20, stop_factor=0, frames=0)
+    store, told = tmp_path / "store", tmp_path / "told"
+    told.mkdir()
+    words = ["sweep", "--grid", *(f"{k}={v}" for k, v in sizes.items()), "--seeds", "0-2", "--n-jobs", jobs, "--quiet", "--out", store]
+    process = grok_nb(*words, start_new_session=True, env={**os.environ, "TMPDIR": str(told)})
+    code, out, err = press(process, lambda: list(told.glob("*/*.step")), group)
+    assert code == 130 and not out and len(err.splitlines()) == 1, (code, out, err)
+    assert err.startswith("grok_nb sweep: ") and " of 3 runs are done in " in err and err.endswith("call again to go on\n")
+    ends = [json.loads(p.read_text())["status"] for p in store.glob("*/run.json")]
+    assert 1 <= ends.count("interrupted") <= jobs and not list(store.glob("*/.*.tmp"))
+    if (jobs, group) == (2, False):
+        return  # what is kept is that of the others
+    code, out, err = finish(grok_nb(*words))
+    assert code == 0 and "3 runs; 3 done" in out and not err, (out, err)
+    alone = fit(RunConfig(**sizes), quiet=True)
+    assert same_history(read_store(store).runs(seed=0)[0][list(alone.history)], alone.history)
 
 
 def test_run_leaves_its_files(undisturbed):

@@ -215,7 +215,7 @@ def run_options(
 ):
     "Its options."
     p = commands.add_parser("run", help="train one network, or one with several seeds", description=do_run.__doc__,
-                            usage="%(prog)s [--task NAME] [--method NAME] [--SETTING VALUE ...] [--out FOLDER] ...")
+                            usage="%(prog)s [--task NAME] [--method NAME] [--SETTING VALUE ...] [-o FOLDER]")
     p.add_argument("-o", "--out", metavar="FOLDER",
                    help="folder of the run; an interrupted run goes on there (runs/HASH)")
     p.add_argument("--seeds", metavar="0-4", help="several seeds, 0-4 or 0,3,5: a folder each")

@@ -235,7 +235,7 @@ def fit(
         with run_lock(folder): return _fitted(t, folder, quiet, callbacks, save_every, bar_row)
 
 def _interrupted(run:Run, step:int, folder) -> Interrupted: # what goes on up to the cell or the loop
-    kept = f"kept in {folder}; call again to go on" if folder else "not kept, for want of out=; sys.last_value.run has it"
+    kept = f"kept in {folder}; call again to go on" if folder else "not kept (out=... does); sys.last_value.run has it"
     stop = Interrupted(f"run {run.config.hash} is interrupted at step {step} and {kept}")
     stop.run = run
     return stop
