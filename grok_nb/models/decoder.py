@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import GrokError, check_name, check_number, check_whole
 from .named import MAX_WIDTH, Named
 from .products import product
+from .transformer import drawn
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00008
 def _attend(
@@ -33,7 +34,7 @@ def _attend(
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00048
 def _matrix(out:int, inp:int, variance:float, generator) -> nn.Parameter: # normal, of one over that variance
-    return nn.Parameter(torch.randn(out, inp, generator=generator) * variance**-0.5)
+    return nn.Parameter(drawn(out, inp, scale=variance**-0.5, generator=generator))
 
 # %% ../../nbs/models/03_decoder.ipynb #dec00007
 class Attention(nn.Module):
