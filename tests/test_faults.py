@@ -14,13 +14,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from faults import KINDS, TINY, attacks, flips, kills  # noqa: E402
 
+from grok_nb.errors import GrokError  # noqa: E402
 from grok_nb.files import load_checkpoint, read_csv, save_checkpoint  # noqa: E402
 from grok_nb.runs.sweep import grid, sweep  # noqa: E402
 from grok_nb.training.loop import Training, train_loop  # noqa: E402
 from grok_nb.training.run import environment, load_run  # noqa: E402
 from grok_nb.training.fit import fit
 from grok_nb.training.network import task_of  # noqa: E402
-from grok_nb.training.config import paper_config
+from grok_nb.training.config import RunConfig, paper_config
 from grok_nb.training.history import same_history  # noqa: E402
 
 forks = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="needs fork and /proc")
@@ -182,3 +183,16 @@ def test_a_run_without_checksums_still_loads(tmp_path):
     assert set(about.pop("sha256")) == {"config.json", "history.csv.gz", "frames.npz", "run.json"}
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
     assert same_history(load_run(tmp_path / "run").history, whole.history)
+
+
+def test_a_beta_of_zero_trains():
+    whole = replace(TINY, steps=4, log_every=2, betas=(0, 0.98))
+    assert whole == replace(whole, betas=(0.0, 0.98)) and whole.hash == replace(whole, betas=[0.0, 0.98]).hash
+    assert fit(whole, quiet=True).status == "done"
+
+
+def test_a_stranger_cannot_fill_the_memory_in_training(monkeypatch):
+    monkeypatch.setattr("grok_nb.training.network.free_memory", lambda: 16e9)
+    for change in (dict(d_mlp=10**6), dict(model="mlp", inputs="tied", d_model=16, depth=1, width=10**6, bias=False), dict(frames=10**6, steps=10**6)):
+        with pytest.raises(GrokError, match="GB of memory and"):
+            fit(RunConfig(**change), quiet=True)
