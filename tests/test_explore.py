@@ -19,7 +19,7 @@ from tornado.websocket import websocket_connect
 from grok_nb.display.page import page, page_file
 from grok_nb.display.report import report
 from grok_nb.display.widgets import Live, explore, live
-from grok_nb.display.slides import Slides, ramps, slides
+from grok_nb.display.slides import Slides, png, ramps, slides
 from grok_nb.files import csv_bytes
 from grok_nb.runs.table import results
 from grok_nb.errors import GrokError
@@ -105,11 +105,45 @@ def test_slider_measure_and_second_run_change_the_pictures(folder):
     for change, value in ((w.slider, 2), (w.slider, 7), (w.measure, "test/loss")):
         before = w.picture.value
         change.value = value
-        assert w.picture.value != before and w.below.value == w.picture.value
-        assert f"Step {w.slider.options[w.slider.value][0]}:" in w.caption.value and w.caption.value == w.caption_below.value
+        assert w.picture.value != before and w.below.value != w.picture.value  # the second run lies over the first
+        assert f"Step {w.slider.options[w.slider.value][0]}:" in w.caption.value
+        assert w.caption.value == w.caption_below.value.replace(", dotted above", "")
     assert w.below.layout.display is None
     w.other.value = "none"
     assert not w.below.value and not w.caption_below.value and w.below.layout.display == "none"
+
+
+def test_a_second_run_is_dotted_over_the_first(folder):
+    film = slides(folder)
+    second = replace(film, history=film.history.assign(**{"test/acc": 0.5}))
+    assert png(film, 3) != png(film, 3, other=second) != png(film, 3, other=film)
+
+
+@in_browser
+def test_a_page_of_two_runs(folder, tmp_path):
+    async def look():
+        async with Browser() as b:
+            film = slides(folder)
+            second = replace(film, name=EVIL, history=film.history.assign(**{"test/acc": 0.5}))
+            await b.open(page(film), tmp_path / "one.html", "#step=0")
+            alone = await b.js("document.getElementById('accuracy').toDataURL()")
+            await b.open(page(film, other=second), tmp_path / "two.html", "#step=0")
+            assert alone != await b.js("document.getElementById('accuracy').toDataURL()")
+            assert f"Dotted: {EVIL}" in await b.js("document.getElementById('status').textContent")
+            assert await b.js("window.hacked") is None and not b.told("Runtime.exceptionThrown")
+    asyncio.run(look())
+
+
+def test_buttons_show_what_goes_on():
+    w = live(paper_config("add", steps=100_000, **TINY))
+    able = lambda: [not b.disabled for b in (w.start, w.pause, w.stop)]  # noqa: E731
+    assert able() == [True, False, False]
+    w.start.click()
+    assert able() == [False, True, True] and w.start.description == "Training"
+    w.pause.click()
+    assert able() == [True, False, True] and w.start.description == "Go on"
+    w.stop.click()
+    assert able() == [True, False, False] and w.start.description == "Start anew"
 
 
 def test_strangers_folders_are_data(hostile, tmp_path):

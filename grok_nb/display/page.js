@@ -72,7 +72,7 @@ function blank(id, description, ratio) {
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
-  pen.font = "12px system-ui, sans-serif";
+  pen.font = "13px system-ui, sans-serif";
   return {pen, width, height};
 }
 
@@ -135,6 +135,20 @@ function rangeOf(values, log) {
   return log ? {low: Math.min(...values), high: Math.max(...values)} : {low: 0, high: 1};
 }
 
+// The dotted curves of a second run, as far as they are within the axes.
+function drawOther(history, pen, {x, y, key, shown, low, high, last}) {
+  const within = value => shown(value) && value >= low && value <= high;
+  pen.setLineDash([2, 4]);
+  ["train", "test"].forEach((side, thick) => {
+    const values = history[side + "/" + key] || [];
+    const rows = values.map((value, i) => i).filter(i => within(values[i]) && history.step[i] <= last);
+    pen.strokeStyle = themeColour(side);
+    pen.lineWidth = thick ? 2.4 : 1.3;
+    drawLine(pen, rows.map(i => [x(Math.max(1, history.step[i])), y(values[i])]));
+  });
+  pen.setLineDash([]);
+}
+
 // Train and test over steps, the present step marked. A chart: {id, key, title, log}.
 function drawCurves(data, slide, {id, key, title, log}) {
   const shown = value => value !== null && (!log || value > 0);
@@ -152,6 +166,7 @@ function drawCurves(data, slide, {id, key, title, log}) {
     const rows = values.map((value, i) => i).filter(i => shown(values[i]));
     drawLine(pen, rows.map(i => [x(steps[i]), y(values[i])]));
   });
+  if (data.other) drawOther(data.other.history, pen, {x, y, key, shown, low, high, last});
   pen.strokeStyle = themeColour("text");
   pen.lineWidth = 1.5;
   drawLine(pen, [[x(Math.max(1, now)), 4], [x(Math.max(1, now)), canvas.height - 34]]);
@@ -309,7 +324,8 @@ function showPanels(data) {
 function showNames(data) {
   document.title = byId("name").textContent = data.name;
   const count = counted(data.steps.length);
-  byId("status").textContent = data.status + ", " + count + " slides. Move the slider, or use the arrow keys.";
+  const other = data.other ? " Dotted: " + data.other.name + " (" + data.other.status + ")." : "";
+  byId("status").textContent = data.status + ", " + count + " slides. Move the slider, or use the arrow keys." + other;
   showPanels(data);
   if (data.kind) byId("kind").textContent = data.kind;
   if (data.kind === "frequencies") byId("circle").textContent = "; the colour follows frequency " + data.place[1];

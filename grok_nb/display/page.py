@@ -50,6 +50,10 @@ def _head(
     head |= dict(n=n, wide=1 if n <= 256 else 2, laws=laws)
     if film.points is None: return head
     return head | dict(kind=film.kind, parts=film.parts, top=float(film.spectrum.max() or 1), place=film.place.tolist())
+def _second(film:Slides, rows:int) -> dict: # of a run whose curves alone are shown
+    keep = [k for k in film.history if k in ("step", "train/acc", "test/acc", "train/loss", "test/loss")]
+    history = film.history.iloc[evenly_spaced(len(film.history), rows)][keep]
+    return dict(name=film.name, status=film.status, history=_columns(history))
 
 # %% ../../nbs/display/02_page.ipynb #page0011
 def _arrays(film:Slides) -> dict: # name -> array of small whole numbers
@@ -69,11 +73,13 @@ def _arrays(film:Slides) -> dict: # name -> array of small whole numbers
 def pack(
     film:Slides,
     rows:int=400, # of the history, evenly spaced by row
+    other:Slides=None, # a second run, whose accuracy and loss are drawn dotted over those of the first
 ) -> bytes: # deflated: length of the head (4 bytes, little-endian), head (JSON), arrays one behind the other
     "A run's slides, small."
     if film.answers is None: film = keep_slides(film, rows)
     data = {k: v.astype(v.dtype.newbyteorder("<")).tobytes() for k, v in _arrays(film).items()}
     head = _head(film, rows) | dict(arrays={k: len(v) for k, v in data.items()})
+    if other is not None: head["other"] = _second(other, rows)
     text = json.dumps(head, allow_nan=False).encode()
     return zlib.compress(len(text).to_bytes(4, "little") + text + b"".join(data.values()), 9)
 
@@ -99,8 +105,8 @@ def content_policy(
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 # %% ../../nbs/display/02_page.ipynb #page0027
-def _document(film:Slides) -> str: # HTML
-    style, script, data = page_file("css"), page_file("js"), base64.b64encode(pack(film)).decode()
+def _document(film:Slides, other:Slides=None) -> str: # HTML
+    style, script, data = page_file("css"), page_file("js"), base64.b64encode(pack(film, other=other)).decode()
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{content_policy(style, script)}">
@@ -114,11 +120,12 @@ def _document(film:Slides) -> str: # HTML
 def page(
     film:Slides,
     most:int=2_900_000, # bytes, at least 60,000; a longer run is shown with fewer slides
+    other:Slides=None, # a second run, whose accuracy and loss are drawn dotted over those of the first
 ) -> str: # HTML
     "One file with everything in it: no kernel, no network."
     if most < 60_000: raise GrokError(f"most={most}: a page takes 60,000 bytes and more")
-    count, text = len(film.steps), _document(film)
+    count, text = len(film.steps), _document(film, other)
     while len(text) > most and count > 2:
         count = max(2, int(count*.9*most/len(text)))
-        text = _document(keep_slides(film, count))
+        text = _document(keep_slides(film, count), other)
     return text
