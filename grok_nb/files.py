@@ -18,7 +18,6 @@ import os
 import re
 import stat
 import struct
-import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager, suppress

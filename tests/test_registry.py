@@ -354,7 +354,7 @@ def test_unknown_names(kind, name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("settings,why", [
-    (dict(n_layers=2), "Did you mean n_layers"), (dict(model="decoder", n_layer=2), "n_layer"), (dict(model_args=dict(p=7)), "does not take p"),
+    (dict(n_layers=2), "it is one of model 'decoder'"), (dict(model="decoder", n_layer=2), "n_layer"), (dict(model_args=dict(p=7)), "does not take p"),
     (dict(optimizer="sgd", method="grokfast", momentum=.5), "say which"), (dict(lr=CODE), "it must be a number"), (dict(model="decoder", norm=CODE), "is not known"),
     (dict(model_args=CODE), "must be a dict"), (dict(task_args={CODE: 1}), "does not take"), (dict(optimizer="muon", adamw_names=CODE, lr="1"), "lr = '1'"),
     (dict(task=CODE), "is not known"), (dict(task="x+" + CODE), "is not known"), (dict(schedule="cosine", final=3), "final = 3"),

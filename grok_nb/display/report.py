@@ -53,6 +53,7 @@ def picture(
         fig, ax = plt.subplots(figsize=(8, height), layout="constrained")
         try:
             draw(ax)
+            if ax.get_xscale() == "log": ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}") # powers are mathematics
             fig.savefig(file, format=kind, dpi=130, metadata={"Date": None} if vector else None)
         except GrokError as e: return f"<p>No picture: {html.escape(str(e))}</p>"
         finally: plt.close(fig)

@@ -45,16 +45,17 @@ def component_arguments(
     return found
 
 # %% ../../nbs/training/00_config.ipynb #cfg00034
-def _elsewhere(word:str) -> list: # "n_layers (model 'decoder')": where a word like this would be taken
+def _elsewhere(word:str) -> list: # of at most one hint: where such a word, or one like it, would be taken
     takes = {o: f"{component} {name!r}" for component, registry in COMPONENTS.items() for name in registry
              for o in registry.arguments(name)}
     near = difflib.get_close_matches(word, [*takes, *(f.name for f in fields(RunConfig))], 1, .75)
-    return [f"{o} ({takes[o]})" if o in takes else o for o in near]
+    if word in takes: return [f" it is one of {takes[word]}: name that too, or leave {word} out."]
+    return [f" Did you mean {o} ({takes[o]})?" if o in takes else f" Did you mean {o}?" for o in near]
 
 def _refuse_word(word:str, names:dict): # component -> name
     takes = "; ".join(f"{component} {name!r} takes {', '.join(component_arguments(component, name)) or 'nothing'}"
                       for component, name in names.items())
-    hint = "".join(f" Did you mean {o}?" for o in _elsewhere(word))
+    hint = "".join(_elsewhere(word))
     raise GrokError(f"setting {word!r} is not known to this run;{hint} {takes}.")
 
 # %% ../../nbs/training/00_config.ipynb #cfg00035
