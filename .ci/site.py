@@ -145,7 +145,8 @@ def own_fonts(out):
     "The themes ask the network for a font of theirs; without that line pages have the reader's own."
     for path in out.rglob("*.css"):
         text = path.read_text()
-        if (bare := re.sub(r"""@import ?(url\()?["']?https?://[^;]*;""", "", text)) != text:
+        pattern = r"""@import ?(url\(["']?https?://[^)]*\)|["']https?://[^"']*["'])[^;]*;"""  # an address may hold a ;
+        if (bare := re.sub(pattern, "", text)) != text:
             path.write_text(bare)
 
 
