@@ -61,7 +61,6 @@ _FACE = {
     "display.sweeps": "plot plot_runs plot_times",
     "display.reproduce": "reproduce run_recipe",
     "display.widgets": "explore live",
-    "display.report": "report",
     "display.catalogue": "experiments losses optimizers probes schedules settings",
 }
 _ROOMS = {name: room for room, names in _FACE.items() for name in names.split()}

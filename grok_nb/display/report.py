@@ -75,7 +75,7 @@ def pictures(
 # %% ../../nbs/display/07_report.ipynb #a9366adf
 _STEPS = "steps", "fit", "test95", "test99", "test80", "test85", "grokked"
 
-def _told(column:str, value) -> str: # a cell of the summary
+def _cell(column:str, value) -> str: # of the summary
     if value is None or value != value: return "-" if column in _STEPS else ""
     if column in _STEPS: return f"{value:,.0f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -86,7 +86,7 @@ def runs_rows(
     "A row a run."
     own = [k for k in config_columns(table.configs) if k in table.summary]
     columns = [*own, *(k for k in ("status", *_STEPS, "final_test_acc", "seconds") if k in table.summary), "hash"]
-    rows = [[_told(k, v) for k, v in zip(columns, row)] for row in table.summary[columns].itertuples(index=False)]
+    rows = [[_cell(k, v) for k, v in zip(columns, row)] for row in table.summary[columns].itertuples(index=False)]
     return [label(k) if k in ("fit", *_STEPS[2:], "final_test_acc") else k for k in columns], rows
 
 def failures(
