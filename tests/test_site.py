@@ -183,7 +183,7 @@ def test_sidebar_has_each_notebook_once():
             listed += found
     assert sorted(listed) == NOTEBOOKS
     wings = ["ground", "tasks", "models", "methods", "measures", "training", "runs", "analysis", "claims", "display", "commands"]
-    assert [o["section"] for o in sections if "section" in o] == ["Tutorials", "Claims", "Benchmark", *(f"Library: {o}" for o in wings)]
+    assert [o["section"] for o in sections if "section" in o] == ["Tutorials", "Claims", "Benchmark", "Recipes", *(f"Library: {o}" for o in wings)]
     for o in SITE["website"]["navbar"]["left"]:
         assert o["href"] in [*NOTEBOOKS, "cite.qmd"], o
     assert set(SITE["format"]["html"]["theme"]) == {"light", "dark"}
