@@ -6,20 +6,20 @@
 __all__ = ['ENDS', 'SMALL31', 'DECODER31', 'TAN_HUANG', 'POWER_DELAY', 'POWER_SHARE', 'POWER_DECAY', 'POWER_OPERATIONS', 'NANDA',
            'LIU_SCALE', 'LIU_NORM', 'faster', 'delayed']
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #93e2cfd1
+# %% ../../nbs/claims/25_first_recipes.ipynb #319e3f27
 import numpy as np
 import pandas as pd
 
 from ..training.history import first_held, fit_step
 from ..analysis.readings import value_at
-from .recipe import Expected, Recipe, delay, gained, last, steps_ratio
+from .recipe import HOLD, Expected, Recipe, delay, gained, last, steps_ratio, steps_to
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #a2db717d
+# %% ../../nbs/claims/25_first_recipes.ipynb #5ab22d09
 ENDS = dict(target=.95, hold=200, stop_factor=1.05) # when a run ends
 SMALL31 = dict(p=31, train_frac=.6, d_model=32, d_mlp=128, lr=5e-3, log_every=25, steps=3000, **ENDS)
 DECODER31 = dict(model="decoder", p=31, train_frac=.6, d_model=32, d_mlp=128, log_every=25, **ENDS)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #13bc1e17
+# %% ../../nbs/claims/25_first_recipes.ipynb #b0552b85
 def faster(
     words:str, # what is compared
     slow:str, fast:str, # conditions
@@ -29,7 +29,7 @@ def faster(
     "That one condition groks in fewer steps than another."
     return Expected(f"steps to grok, {words}", (slow, fast), steps_ratio, paper, **more)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #980b0b7e
+# %% ../../nbs/claims/25_first_recipes.ipynb #17bd83b9
 def delayed(
     name:str, # of a condition
     paper:str, # what it says
@@ -39,19 +39,19 @@ def delayed(
     "That a condition groks long after it has fitted."
     return Expected(f"step of the grok over step of the fit, {name}", (name,), delay, paper, margin=margin, **more)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #d194605c
+# %% ../../nbs/claims/25_first_recipes.ipynb #01255b96
 _TAN_HUANG_SHOWS = (
     faster("standard over noise", "standard", "noise", "above 1 (curves, no number)"),
     faster("noise over commutative", "noise", "commutative", "above 1 (curves, no number)"),
     faster("standard over noise at a quarter", "standard", "noise, a quarter", "not in it", why=True))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #3e3e9a97
+# %% ../../nbs/claims/25_first_recipes.ipynb #ab1ea82e
 _TAN_HUANG_ABOUT = dict(
     sources=("method and strengths: the paper, sections 3.2 and 4; there is no public code",
              "the strength at a quarter: 19_sensitivity of this package"),
     differs=("p = 43, not 113; width 64, not 128; learning rate 0.005, not 0.001; half the pairs, not 30 %",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #61b47072
+# %% ../../nbs/claims/25_first_recipes.ipynb #ef7070d4
 TAN_HUANG = Recipe(
     "tan_huang_noise", "01_tan_huang", "Tan & Huang 2023, arXiv 2311.06597", "figures 4 and 6",
     "Noise on the embeddings speeds grokking up, and a penalty on non-commutativity more so.",
@@ -61,7 +61,7 @@ TAN_HUANG = Recipe(
     quick=dict(steps=1200, conditions=("standard", "noise", "commutative")),
     expected=_TAN_HUANG_SHOWS, **_TAN_HUANG_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #9e190db5
+# %% ../../nbs/claims/25_first_recipes.ipynb #da598cda
 _POWER_DELAY_SHOWS = (
     Expected("step of 90 % test over step of the fit", ("division",), lambda h: delay(h, .9),
              "1,000 (10^6 steps, fitted by 10^3)", margin=5.),
@@ -70,7 +70,7 @@ _POWER_DELAY_SHOWS = (
     Expected("test accuracy at the end", ("division",), last, "100 %", null=.9, margin=1.),
     delayed("addition, one layer", "not in it", 5., why=True))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #743e199c
+# %% ../../nbs/claims/25_first_recipes.ipynb #9cda1c2a
 _POWER_DELAY_ABOUT = dict(
     sources=("division mod 97, half of the pairs: caption of the figure",
              "two layers, four heads, norm after each half, AdamW with betas 0.9 and 0.98: github.com/openai/grok, "
@@ -80,7 +80,7 @@ _POWER_DELAY_ABOUT = dict(
              "table of 31 is too few; learned positions; seeds 10 to 15, after six others with 70 % and 2,500 steps, "
              "of which three were on their way",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #0f472921
+# %% ../../nbs/claims/25_first_recipes.ipynb #5f318f15
 POWER_DELAY = Recipe(
     "power_delay", "02_power", "Power et al. 2022, arXiv 2201.02177", "figure 1, left",
     "A network that has fitted half of a division table gets the other half right long after.",
@@ -90,23 +90,23 @@ POWER_DELAY = Recipe(
     first=10, quick=dict(steps=2500, conditions=("division",)),
     expected=_POWER_DELAY_SHOWS, **_POWER_DELAY_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #2fed0155
+# %% ../../nbs/claims/25_first_recipes.ipynb #e719a450
 _SHARES = (.5, .6, .75)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #1fb75077
+# %% ../../nbs/claims/25_first_recipes.ipynb #fb78c71e
 _POWER_SHARE_SHOWS = (
     faster("50 % of the pairs over 60 %", "50%", "60%", "40 to 50 % longer for 1 % less, from 30 to 25 %"),
     faster("60 % of the pairs over 75 %", "60%", "75%", "longer", margin=1.2),
     Expected("step of the fit, 60 % over 75 %", ("60%", "75%"),
              lambda a, b: fit_step(a)/max(1., fit_step(b)), "the same", "same", margin=1.5))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #67a667f2
+# %% ../../nbs/claims/25_first_recipes.ipynb #b72438a1
 _POWER_SHARE_ABOUT = dict(
     sources=("the claim: section 3.1 and abstract; the percentages are as others cite them, not checked by us",),
     differs=("addition mod 31, not the product of S5; a one-layer transformer without norm; full batch; seeds 10 to "
              "21, after six others had left it undecided",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #19792a5e
+# %% ../../nbs/claims/25_first_recipes.ipynb #3b413235
 POWER_SHARE = Recipe(
     "power_share", "02_power", "Power et al. 2022, arXiv 2201.02177", "figure 1, right",
     "The less of the table is in the training set, the longer it takes.",
@@ -114,7 +114,7 @@ POWER_SHARE = Recipe(
     common=SMALL31 | dict(steps=2000), seeds=12, first=10, quick=dict(conditions=("60%", "75%")),
     expected=_POWER_SHARE_SHOWS, **_POWER_SHARE_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #5060a57b
+# %% ../../nbs/claims/25_first_recipes.ipynb #92020797
 _POWER_DECAY_SHOWS = (
     faster("no decay over decay, 60 % of the pairs", "none, 60 %", "decay, 60 %", "only with decay"),
     Expected("test accuracy, decay less none, 60 %", ("none, 60 %", "decay, 60 %"), gained,
@@ -123,12 +123,12 @@ _POWER_DECAY_SHOWS = (
              "more than half the samples saved", null=0., margin=.05),
     faster("an l2 penalty in Adam over decay", "l2 in Adam, 60 %", "decay, 60 %", "not in it", why=True))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #a3a326dd
+# %% ../../nbs/claims/25_first_recipes.ipynb #ed4cd4e6
 _POWER_DECAY_ABOUT = dict(
     sources=("weight decay 1 against 0, AdamW: section 3.3 and github.com/openai/grok, training.py (default 0)",),
     differs=("addition mod 31, not the product of S5; 3,000 steps, not 10^5: what is late there may be never here",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #63e0d00f
+# %% ../../nbs/claims/25_first_recipes.ipynb #0b85aa06
 POWER_DECAY = Recipe(
     "power_decay", "02_power", "Power et al. 2022, arXiv 2201.02177", "figure 2, left",
     "Weight decay is what helps most: with it far less data is enough.",
@@ -138,7 +138,7 @@ POWER_DECAY = Recipe(
     common=SMALL31, quick=dict(conditions=("decay, 60 %", "none, 60 %"), steps=2000),
     expected=_POWER_DECAY_SHOWS, **_POWER_DECAY_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #d21d9d50
+# %% ../../nbs/claims/25_first_recipes.ipynb #e35f0ffe
 _POWER_OPERATIONS_SHOWS = (
     faster("x - y over x + y", "x - y", "x + y", "asymmetric operations need more data"),
     *(Expected(f"test accuracy, x + y less {name}", (name, "x + y"), gained, paper, null=0., margin=.1)
@@ -146,13 +146,13 @@ _POWER_OPERATIONS_SHOWS = (
                           ("x³ + xy", "hardly at any share"), ("x³ + xy² + y", "not at any share"))),
     Expected("test accuracy, x² + y²", ("x² + y²",), last, "learned", null=.9, margin=1.))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #9a2d2b11
+# %% ../../nbs/claims/25_first_recipes.ipynb #5258de73
 _POWER_OPERATIONS_ABOUT = dict(
     sources=("the operations: github.com/openai/grok, data.py; what came of each is as others cite the figure, not "
              "checked",),
     differs=("p = 31, not 97; one share of the pairs, 70 %, not all shares; a one-layer transformer without norm",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #902e7925
+# %% ../../nbs/claims/25_first_recipes.ipynb #8d6dc6a0
 POWER_OPERATIONS = Recipe(
     "power_operations", "02_power", "Power et al. 2022, arXiv 2201.02177", "figure 2, right",
     "Some operations generalise from much of their table, symmetric ones from less, and some do not.",
@@ -163,7 +163,7 @@ POWER_OPERATIONS = Recipe(
     quick=dict(conditions=("x + y", "x - y", "x³ + xy"), steps=1500),
     expected=_POWER_OPERATIONS_SHOWS, **_POWER_OPERATIONS_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #ef0afcb8
+# %% ../../nbs/claims/25_first_recipes.ipynb #d8c766f1
 def _half_time(h:pd.DataFrame, column:str) -> float: # step at which a loss has fallen halfway after the fit, in logs
     rows = h.loc[h["step"] >= fit_step(h), ["step", column]].dropna()
     level = np.log(rows[column].clip(lower=1e-9))
@@ -172,7 +172,7 @@ def _half_time(h:pd.DataFrame, column:str) -> float: # step at which a loss has 
 def _since_fit(h:pd.DataFrame, column:str) -> float: # a column at 90 % test accuracy over that at the fit
     return value_at(h, column, first_held(h["step"], h["test/acc"], .9, 0))/value_at(h, column, fit_step(h))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #e6493faf
+# %% ../../nbs/claims/25_first_recipes.ipynb #13a4581b
 _NANDA_SHOWS = (
     Expected("half-time of the restricted loss over that of the test loss", ("addition",),
              lambda h: _half_time(h, "fourier/restricted_loss")/_half_time(h, "test/loss"), "earlier",
@@ -184,7 +184,7 @@ _NANDA_SHOWS = (
     Expected("Gini coefficient of the spectrum at the end over that at the fit", ("addition",),
              lambda h: last(h, "fourier/gini")/value_at(h, "fourier/gini", fit_step(h)), "rises"))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #e99f733c
+# %% ../../nbs/claims/25_first_recipes.ipynb #08f450f1
 _NANDA_ABOUT = dict(
     sources=("network and loss of the waves: github.com/mechanistic-interpretability-grokking/progress-measures-paper, "
              "transformers.py (p 113, width 128, 30 %, lr 0.001, weight decay 1)",
@@ -193,7 +193,7 @@ _NANDA_ABOUT = dict(
              "not those of the end; seeds 10 to 21, after six others at which the excluded loss was read at 50 % test "
              "accuracy, where many were at the fit already",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #265a327d
+# %% ../../nbs/claims/25_first_recipes.ipynb #a3fb4912
 NANDA = Recipe(
     "nanda_progress", "03_nanda", "Nanda et al. 2023, arXiv 2301.05217", "figure 7",
     "The circuit of a few waves forms before test accuracy rises: restricted loss falls first, excluded loss rises.",
@@ -202,26 +202,30 @@ NANDA = Recipe(
     panels=("test/loss", "fourier/restricted_loss", "fourier/excluded_loss", "fourier/gini"), quick=dict(steps=2000),
     expected=_NANDA_SHOWS, **_NANDA_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #b6b729f9
+# %% ../../nbs/claims/25_first_recipes.ipynb #b272b1a7
 _DIGITS = dict(task="mnist", width=50, weight_decay=.1, betas=(.9, .999), target=.8, hold=500, stop_factor=1.05,
                log_every=100)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #2e648fc5
+# %% ../../nbs/claims/25_first_recipes.ipynb #7d97a771
+def _late(h:pd.DataFrame) -> float: # step of 80 % test over that of 90 % train accuracy
+    return steps_to(h, .8)/max(first_held(h["step"], h["train/acc"], .9, HOLD), 1.)
+
+# %% ../../nbs/claims/25_first_recipes.ipynb #2ce93e7e
 _LIU_SCALE_SHOWS = (
-    Expected("step of 80 % test over step of the fit, 8 times", ("8 times",), lambda h: delay(h, .8),
-             "late (curves, no number)", margin=2.),
-    Expected("the same, usual scale", ("usual",), lambda h: delay(h, .8), "at once", "below", 1.5, 1.),
-    Expected("steps to 80 %, 8 times over usual", ("8 times", "usual"),
-             lambda a, b: steps_ratio(a, b, .8), "far above 1", margin=5.),
+    Expected("step of 80 % test over step of 90 % train, 8 times", ("8 times",), _late, "late (curves, no number)",
+             margin=2.),
+    Expected("the same, usual scale", ("usual",), _late, "at once", "below", 1.5, 1.),
+    Expected("steps to 80 %, 8 times over usual", ("8 times", "usual"), lambda a, b: steps_ratio(a, b, .8),
+             "far above 1", margin=5.),
     Expected("test accuracy at the end, 8 times", ("8 times",), last, "it generalises", null=.8, margin=1.))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #4124fdcc
+# %% ../../nbs/claims/25_first_recipes.ipynb #bf7f3616
 _LIU_SCALE_ABOUT = dict(
     sources=("depth 3, width 200, 1,000 images, MSE, batch 200, AdamW lr 0.001, scale 8, weight decay 0.01, 10^5 "
              "steps: github.com/KindXiaoming/Omnigrok, mnist-grokking.ipynb",),
     differs=("width 50; weight decay 0.1, ten times the code's, for a tenth of the steps; float32, not float64",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #09144ba2
+# %% ../../nbs/claims/25_first_recipes.ipynb #d387003b
 LIU_SCALE = Recipe(
     "liu_scale", "04_liu", "Liu et al. 2022 (Omnigrok), arXiv 2210.01117", "figure 1 and that of MNIST",
     "On few digits a network groks if it starts with large weights, and learns at once if it does not.",
@@ -229,7 +233,7 @@ LIU_SCALE = Recipe(
     common=_DIGITS, seeds=3, quick=dict(seeds=3, conditions=("8 times", "usual")),
     expected=_LIU_SCALE_SHOWS, **_LIU_SCALE_ABOUT)
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #4d10eadd
+# %% ../../nbs/claims/25_first_recipes.ipynb #715c73f2
 _LIU_NORM_SHOWS = (
     faster("weight decay over norm held at 0.8", "decay", "held at 0.8", "far sooner"),
     Expected("step of the grok over step of the fit, held at 0.8", ("held at 0.8",), delay,
@@ -239,13 +243,13 @@ _LIU_NORM_SHOWS = (
              1., why=True),
     faster("held at 0.8 over held at 0.5", "held at 0.8", "held at 0.5", "not in the code", why=True))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #4fd73d5b
+# %% ../../nbs/claims/25_first_recipes.ipynb #980a90ba
 _LIU_NORM_ABOUT = dict(
     sources=("norm held at 0.8 of the usual start, no decay: github.com/KindXiaoming/Omnigrok, "
              "modular-addition-grokking.ipynb (p 113, 30 %, lr 0.001, AdamW)",),
     differs=("p = 31, width 32, 60 % of the pairs, learning rate 0.005; float32, not float64",))
 
-# %% ../../nbs/claims/25_first_recipes.ipynb #b870b0ef
+# %% ../../nbs/claims/25_first_recipes.ipynb #243eb13f
 LIU_NORM = Recipe(
     "liu_norm", "04_liu", "Liu et al. 2022 (Omnigrok), arXiv 2210.01117", "the figure without grokking",
     "With the norm of the weights held fixed, and small enough, addition is learned without delay.",

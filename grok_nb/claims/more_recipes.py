@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROMOV', 'MERRILL', 'ZHONG', 'LEE', 'PRIETO', 'TVEIT', 'KUMAR', 'wave_purity', 'analytic_quadratic', 'sparse_units']
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #ee371f2f
+# %% ../../nbs/claims/26_more_recipes.ipynb #00141360
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from .recipe import Expected, Recipe, gained, last
 from .clock import clock_or_pizza
 from .first_recipes import DECODER31, ENDS, SMALL31, delayed, faster
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #e4e8b677
+# %% ../../nbs/claims/26_more_recipes.ipynb #729053e6
 def wave_purity(
     model, # an MLP on one-hot pairs, without embedding
     task, # its `Task`
@@ -25,7 +25,7 @@ def wave_purity(
     best = [max(fourier_power(unit[:p, None]).max().item(), fourier_power(unit[p:, None]).max().item()) for unit in W]
     return {"waves/purity": float(np.mean(best))}
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #375d593d
+# %% ../../nbs/claims/26_more_recipes.ipynb #84fb0940
 def analytic_quadratic(
     model, # an MLP with one hidden layer of squares, on one-hot pairs
     task, # its `Task`: a + b mod p
@@ -42,7 +42,7 @@ def analytic_quadratic(
         model.layers[1].weight.copy_((turn + (s + t)[:, None]).cos().T/width)
     return model
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #e80ff4e3
+# %% ../../nbs/claims/26_more_recipes.ipynb #a63d375c
 _GROMOV_SHOWS = (
     delayed("gradient descent", "late (curves, no number)", 1.5),
     Expected("test accuracy, gradient descent", ("gradient descent",), last, "100 %", null=.9, margin=1.),
@@ -50,14 +50,14 @@ _GROMOV_SHOWS = (
              lambda h: last(h, "waves/purity"), "1 in the formula", null=.5, margin=1.),
     delayed("AdamW, decay", "not in it", 1.5, why=True))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #a7045192
+# %% ../../nbs/claims/26_more_recipes.ipynb #e7b42959
 _GROMOV_ABOUT = dict(
     sources=("squares, no biases, MSE, full batch, no regularisation: abstract; width 500, p 97 and start: "
              "github.com/d-doshi/Grokking, utils/models.py and README",),
     differs=("p = 31, width 128, half of the pairs; initial weights uniform, as in this package; our learning "
              "rate; seeds 10 to 15, after six others at half the rate for 5,000 steps, which were too few",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #4b577cf5
+# %% ../../nbs/claims/26_more_recipes.ipynb #c658f9f9
 GROMOV = Recipe(
     "gromov_quadratic", "05_gromov", "Gromov 2023, arXiv 2301.02679", "figures 1 and 2",
     "Two layers with squares grok by plain gradient descent without any regularisation, and each unit becomes a wave.",
@@ -68,7 +68,7 @@ GROMOV = Recipe(
     ends=wave_purity, quick=dict(conditions=("gradient descent",), train_frac=.6, steps=3000),
     expected=_GROMOV_SHOWS, **_GROMOV_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #f9631be3
+# %% ../../nbs/claims/26_more_recipes.ipynb #469cb561
 def sparse_units(
     model, # an MLP with one hidden layer
     task, # its `Task`
@@ -77,7 +77,7 @@ def sparse_units(
     power = model.layers[0].weight.detach().square().sum(1).sort(descending=True).values
     return {"units/share": ((power.cumsum(0) < .9*power.sum()).sum().item() + 1)/len(power)}
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #31ce1c62
+# %% ../../nbs/claims/26_more_recipes.ipynb #20b2cb11
 _MERRILL_SHOWS = (
     delayed("decay", "late (curves, no number)", 2.),
     Expected("test accuracy, decay", ("decay",), last, "100 %", null=.95, margin=1.),
@@ -86,13 +86,13 @@ _MERRILL_SHOWS = (
     faster("no decay over decay", "no decay", "decay", "not in the code", why=True),
     faster("200 units over 1,000", "decay, 200 units", "decay", "not in the code", why=True))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #0f9cf764
+# %% ../../nbs/claims/26_more_recipes.ipynb #131f3b22
 _MERRILL_ABOUT = dict(
     sources=("40 bits of which 3 count, 1,000 examples, batch 32, SGD lr 0.1, weight decay 0.01, 1,000 units, 300 "
              "epochs (about 9,600 steps): github.com/Tsili42/parity-nn, parity.py",),
     differs=("cross-entropy of two outputs, where the code has a hinge loss of one; 16,000 steps",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #a035b933
+# %% ../../nbs/claims/26_more_recipes.ipynb #e1794cf7
 MERRILL = Recipe(
     "merrill_parity", "06_merrill", "Merrill et al. 2023, arXiv 2303.11873", "figure 1",
     "Sparse parity is memorised, then grokked, when a few units take over.",
@@ -102,11 +102,11 @@ MERRILL = Recipe(
     ends=sparse_units, quick=dict(conditions=("decay",)),
     expected=_MERRILL_SHOWS, **_MERRILL_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #71edc25c
+# %% ../../nbs/claims/26_more_recipes.ipynb #37238545
 def _asymmetry(h:pd.DataFrame) -> float: # 0: a and b are read alike
     return max(0., 1 - last(h, "clock/symmetricity"))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #c080c9b1
+# %% ../../nbs/claims/26_more_recipes.ipynb #d18f117f
 _ZHONG_SHOWS = (
     Expected("1 less gradient symmetricity, constant", ("constant",), _asymmetry, "0.007 (median of theirs)", "below",
              .1, 1.),
@@ -117,7 +117,7 @@ _ZHONG_SHOWS = (
     Expected("distance irrelevance, side by side less constant", ("constant", "side by side"),
              lambda a, b: gained(a, b, "clock/irrelevance"), "not in it", null=0., margin=.1, why=True))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #3f5abfe1
+# %% ../../nbs/claims/26_more_recipes.ipynb #fdfcecad
 _ZHONG_ABOUT = dict(
     sources=("both statistics: github.com/fjzzq2002/pizza, eval-main.ipynb; their medians over 226 and 241 one-layer "
              "runs of width 128 with attention rate above 0.9 and below 0.1: result/1l_fixedwidth.csv",
@@ -126,7 +126,7 @@ _ZHONG_ABOUT = dict(
              "is causal and reads at =, theirs is not and has no =; seeds 10 to 15 at learning rate 0.002, after six "
              "others at 0.005, of which two with attention lost what they had learned",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #ac318e4c
+# %% ../../nbs/claims/26_more_recipes.ipynb #c3421937
 ZHONG = Recipe(
     "zhong_clock", "07_zhong", "Zhong et al. 2023 (Clock and pizza), arXiv 2306.17844", "table 1, phase diagram",
     "With trained attention networks add like a clock, with constant attention like a pizza.",
@@ -138,7 +138,7 @@ ZHONG = Recipe(
     ends=clock_or_pizza, quick=dict(steps=1500, conditions=("attention", "constant")),
     expected=_ZHONG_SHOWS, **_ZHONG_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #9d58adfb
+# %% ../../nbs/claims/26_more_recipes.ipynb #6e146547
 _LEE_SHOWS = (
     faster("Adam without decay over Grokfast with", "Adam", "Grokfast", "43.8 (39,890 / 910)", margin=5.),
     faster("Adam with Grokfast's decay over Grokfast", "Adam, their decay", "Grokfast", "not compared",
@@ -146,7 +146,7 @@ _LEE_SHOWS = (
     faster("AdamW, decay 1, over Grokfast", "AdamW 1", "Grokfast", "not compared", why=True),
     Expected("test accuracy, Grokfast", ("Grokfast",), last, "100 %", null=.9, margin=1.))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #bd3dc005
+# %% ../../nbs/claims/26_more_recipes.ipynb #9281286d
 _LEE_ABOUT = dict(
     sources=("multiplication, half of the pairs, Adam lr 0.001, betas 0.9 and 0.98; momentum 0.98, amplified twice, "
              "weight decay 0.005 for Grokfast, none for the baseline: github.com/ironjr/grokfast, README and main.py",),
@@ -154,7 +154,7 @@ _LEE_ABOUT = dict(
              "batch, not 512; learning rate 0.002; seeds 10 to 15, after six others at "
              "0.005, of which one with Grokfast fell back again and again",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #25c27472
+# %% ../../nbs/claims/26_more_recipes.ipynb #9176a72f
 LEE = Recipe(
     "lee_grokfast", "08_lee", "Lee et al. 2024 (Grokfast), arXiv 2405.20233", "figure 1 and the table of the README",
     "Amplifying slow gradients makes a network grok 43.8 times sooner.",
@@ -165,7 +165,7 @@ LEE = Recipe(
     quick=dict(conditions=("Adam", "Grokfast", "AdamW 1"), steps=2000),
     expected=_LEE_SHOWS, **_LEE_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #cc36a3cd
+# %% ../../nbs/claims/26_more_recipes.ipynb #9fc96b9e
 _PRIETO_SHOWS = (
     Expected("training loss at the end, softmax of 16 bits", ("softmax, 16 bits",), lambda h: last(h, "train/loss"),
              "0: collapsed", "below", 1e-5, 1.),
@@ -178,14 +178,14 @@ _PRIETO_SHOWS = (
     Expected("test accuracy at 80 % of the pairs, StableMax less softmax of 32 bits",
              ("softmax, 32 bits, 80 %", "StableMax, 80 %"), gained, "not compared", null=0., margin=.1, why=True))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #438560b8
+# %% ../../nbs/claims/26_more_recipes.ipynb #e566c6f5
 _PRIETO_ABOUT = dict(
     sources=("two layers of 200, one-hot, full batch, no decay, lr 0.01, 40 % of the pairs, beta2 0.99, with StableMax "
              "0.999, eps 1e-25; softmax in 16, 32 and 64 bits: github.com/LucasPrietoAl/"
              "grokking-at-the-edge-of-numerical-stability, run_main_experiments.sh and grokking_experiments.py",),
     differs=("p = 31, not 113; 60 % of the pairs; width 100; 3,000 steps, not 20,000 to 80,000",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #fd673ff6
+# %% ../../nbs/claims/26_more_recipes.ipynb #69a05de6
 def _softmax(bits:int, **more) -> dict: # as torch computes it in so many bits
     return dict(loss="naive_cross_entropy", loss_args=dict(dtype=f"float{bits}"), **more)
 
@@ -204,19 +204,19 @@ PRIETO = Recipe(
     quick=dict(conditions=("softmax, 16 bits", "orthogonal"), steps=1500),
     expected=_PRIETO_SHOWS, **_PRIETO_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #73a5bcd7
+# %% ../../nbs/claims/26_more_recipes.ipynb #7871f279
 _TVEIT_SHOWS = (
     faster("AdamW over Muon", "AdamW", "Muon", "1.49 (153.09 over 102.89 epochs)"),
     faster("AdamW over Muon with decay 1", "AdamW", "Muon, decay 1", "not compared", why=True))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #346d6fd0
+# %% ../../nbs/claims/26_more_recipes.ipynb #55c03cf4
 _TVEIT_ABOUT = dict(
     sources=("the means of grokking epochs: abstract; we found no public code, and the learning rates are not in what "
              "we could read",),
     differs=("addition mod 31; learned positions and layer norm, not rotary and RMS norm; Muon as PyTorch has it; "
              "learning rate 0.002 for AdamW, 0.02 for Muon; weight decay 1 for AdamW, 0.1 for Muon, the usual ones",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #4f6f77a3
+# %% ../../nbs/claims/26_more_recipes.ipynb #ed3b5997
 _MUON = dict(optimizer="muon", lr=.02, adamw_lr=2e-3)
 TVEIT = Recipe(
     "tveit_muon", "10_tveit", "Tveit et al. 2025, arXiv 2504.16041", "the figure of grokking epochs by optimiser",
@@ -225,7 +225,7 @@ TVEIT = Recipe(
     common=DECODER31 | dict(steps=2000), seeds=3, quick=dict(steps=1200, conditions=("AdamW", "Muon")),
     expected=_TVEIT_SHOWS, **_TVEIT_ABOUT)
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #47253e45
+# %% ../../nbs/claims/26_more_recipes.ipynb #97959531
 def _loss_time(h:pd.DataFrame, side:str, share:float) -> float: # step from which a loss stays below it
     late = h[f"{side}/loss"] > share*h[f"{side}/loss"].iloc[0]
     return np.inf if late.iloc[-1] else float(h["step"][late[late].index[-1] + 1])
@@ -235,10 +235,10 @@ def _loss_delay(h:pd.DataFrame, share:float=.3) -> float: # of the test loss ove
 
 def _ratio(a:float, b:float) -> float: return 1. if np.isinf(a) and np.isinf(b) else a/b
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #a1247f87
+# %% ../../nbs/claims/26_more_recipes.ipynb #97b6d1cf
 def _lazy(alpha:float) -> dict: return dict(out_scale=alpha, lr=.01/alpha**2) # outputs move by as much, whatever alpha
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #03d29266
+# %% ../../nbs/claims/26_more_recipes.ipynb #a40923ac
 _KUMAR_SHOWS = (
     Expected("delay of the test loss, alpha 0.5 over alpha 0.05", ("alpha 0.5", "alpha 0.05"),
              lambda a, b: _ratio(_loss_delay(a), _loss_delay(b)), "longer", margin=1.2),
@@ -249,7 +249,7 @@ _KUMAR_SHOWS = (
     Expected("delay of the test loss, alpha 0.2", ("alpha 0.2",), _loss_delay, "grokking: above 1",
              margin=1.5))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #d229029e
+# %% ../../nbs/claims/26_more_recipes.ipynb #ecd4c493
 _KUMAR_ABOUT = dict(
     sources=("a quadratic target of 100 inputs, 550 examples, 500 units, gradient descent on the loss over alpha "
              "squared, alpha from 1/32 to 32: the supplementary code as adapted in "
@@ -258,7 +258,7 @@ _KUMAR_ABOUT = dict(
              "theirs is h + h²/8; alpha multiplies outputs that are as large as weights of 1/sqrt(width) make them, "
              "theirs a mean over units: our alpha of 0.07 is about their 1",))
 
-# %% ../../nbs/claims/26_more_recipes.ipynb #710998b0
+# %% ../../nbs/claims/26_more_recipes.ipynb #d0e02634
 KUMAR = Recipe(
     "kumar_lazy", "11_kumar", "Kumar et al. 2024, arXiv 2310.06110", "the figure of losses by alpha",
     "Scaled up, the outputs of a network are learned lazily: the larger alpha, the later the test loss falls.",

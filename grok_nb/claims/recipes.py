@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'COLUMNS', 'recipe', 'ship_recipes', 'recipe_row', 'recipes_table', 'recipes_text']
 
-# %% ../../nbs/claims/27_recipes.ipynb #9d9049e5
+# %% ../../nbs/claims/27_recipes.ipynb #5c977729
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .first_recipes import (
     LIU_NORM, LIU_SCALE, NANDA, POWER_DECAY, POWER_DELAY, POWER_OPERATIONS, POWER_SHARE, TAN_HUANG)
 from .more_recipes import GROMOV, KUMAR, LEE, MERRILL, PRIETO, TVEIT, ZHONG
 
-# %% ../../nbs/claims/27_recipes.ipynb #bf71af4e
+# %% ../../nbs/claims/27_recipes.ipynb #9f751088
 RECIPES = {r.name: r for r in (
     TAN_HUANG, POWER_DELAY, POWER_SHARE, POWER_DECAY, POWER_OPERATIONS, NANDA, LIU_SCALE, LIU_NORM, GROMOV, MERRILL,
     ZHONG, LEE, PRIETO, TVEIT, KUMAR)}
@@ -27,7 +27,7 @@ def recipe(
     "A figure of a paper by name."
     return RECIPES[check_name("recipe", name, RECIPES)]
 
-# %% ../../nbs/claims/27_recipes.ipynb #d14898f3
+# %% ../../nbs/claims/27_recipes.ipynb #a461c65e
 COLUMNS = "hash step train/acc test/acc train/loss test/loss norm/l2".split() # and what has a / of its own below
 _MORE = "fourier/gini fourier/keys fourier/restricted_loss fourier/excluded_loss".split()
 
@@ -41,7 +41,7 @@ def _rows_to_ship(r:Recipe, history:pd.DataFrame) -> pd.DataFrame: # losses only
     numbers = [k for k in keep if k not in ("hash", "step")]
     return rows.assign(**{k: _four_digits(rows[k]) for k in numbers})
 
-# %% ../../nbs/claims/27_recipes.ipynb #2d5c796a
+# %% ../../nbs/claims/27_recipes.ipynb #2acc72c0
 def ship_recipes(
     store, # folder of the recipes' runs
     folder, # where the table goes
@@ -59,7 +59,7 @@ def ship_recipes(
     ship(shipped, "recipes", folder, environments=environments(store))
     return shipped
 
-# %% ../../nbs/claims/27_recipes.ipynb #975bf185
+# %% ../../nbs/claims/27_recipes.ipynb #0212ca69
 def recipe_row(
     r:Recipe,
     table:Table=None, # that has its runs; None: nothing has been run
@@ -81,7 +81,7 @@ def recipes_table(
     table = table or (results("recipes") if "recipes" in results() else None)
     return pd.DataFrame([recipe_row(r, table) for r in RECIPES.values()])
 
-# %% ../../nbs/claims/27_recipes.ipynb #eb74c4cf
+# %% ../../nbs/claims/27_recipes.ipynb #e4bb0c78
 def recipes_text(
     table:pd.DataFrame, # of `recipes_table`
     prefix:str="", # what leads from the page that shows it to the recipes' pages
