@@ -380,6 +380,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'grok_nb/claims/experiments.py')},
             'grok_nb.claims.first_recipes': { 'grok_nb.claims.first_recipes._half_time': ( 'claims/first_recipes.html#_half_time',
                                                                                            'grok_nb/claims/first_recipes.py'),
+                                              'grok_nb.claims.first_recipes._late': ( 'claims/first_recipes.html#_late',
+                                                                                      'grok_nb/claims/first_recipes.py'),
                                               'grok_nb.claims.first_recipes._since_fit': ( 'claims/first_recipes.html#_since_fit',
                                                                                            'grok_nb/claims/first_recipes.py'),
                                               'grok_nb.claims.first_recipes.delayed': ( 'claims/first_recipes.html#delayed',
