@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['distance_irrelevance', 'gradient_symmetricity', 'clock_or_pizza']
 
-# %% ../../nbs/claims/24_clock.ipynb #54d6946d
+# %% ../../nbs/claims/24_clock.ipynb #224f57b3
 import torch
 from torch import Tensor, nn
 
 from ..errors import GrokError, check_whole
 from ..tasks.task import stream
 
-# %% ../../nbs/claims/24_clock.ipynb #bd04bdf6
+# %% ../../nbs/claims/24_clock.ipynb #a36354dc
 def distance_irrelevance(
     logits:Tensor, # (p*p, p) of every pair, that of a and b in row a*p + b
 ) -> float: # 0: the correct logit goes by a - b alone; near 1: a - b tells nothing of it
@@ -24,7 +24,7 @@ def distance_irrelevance(
     by_distance = correct[a, (a - b) % p] # row a, column d: the pair a, a - d
     return (by_distance.std(0, correction=0).mean()/correct.std(correction=0)).item()
 
-# %% ../../nbs/claims/24_clock.ipynb #ffb2c560
+# %% ../../nbs/claims/24_clock.ipynb #b9cc22aa
 def gradient_symmetricity(
     model:nn.Module, # called as model(pairs, noise): noise (n, 2, width) is added to the embeddings of a and b
     p:int, # elements
@@ -40,7 +40,7 @@ def gradient_symmetricity(
         slope, = torch.autograd.grad(own.sum(), place)
     return torch.cosine_similarity(slope[:, 0], slope[:, 1], dim=-1).mean().item()
 
-# %% ../../nbs/claims/24_clock.ipynb #726abc6f
+# %% ../../nbs/claims/24_clock.ipynb #16318379
 def clock_or_pizza(
     model:nn.Module, # of this package, on tokens
     task, # a `Task`: a + b mod p

@@ -6,7 +6,7 @@
 __all__ = ['HOLD', 'QUICK_SEEDS', 'WORDS', 'steps_to', 'delay', 'steps_ratio', 'last', 'gained', 'Expected', 'Recipe',
            'seconds_needed', 'level_for', 'word', 'number']
 
-# %% ../../nbs/claims/23_recipe.ipynb #2fc1fc0f
+# %% ../../nbs/claims/23_recipe.ipynb #9097124e
 import math
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from ..runs.table import Table
 from ..analysis.judge import Question, Verdict, judge_parts, time_ratios
 from ..analysis.readings import grok_step
 
-# %% ../../nbs/claims/23_recipe.ipynb #c5834f28
+# %% ../../nbs/claims/23_recipe.ipynb #54b56884
 HOLD = 200 # steps for which a level must be kept to count as reached; recipes' budgets are short
 
 def steps_to(
@@ -37,7 +37,7 @@ def steps_to(
     "Step from which a run holds a level of test accuracy."
     return grok_step(history, level, HOLD)
 
-# %% ../../nbs/claims/23_recipe.ipynb #783a207f
+# %% ../../nbs/claims/23_recipe.ipynb #cd4eef84
 def delay(
     history:pd.DataFrame, # of a run
     level:float=.95, # of test accuracy
@@ -45,7 +45,7 @@ def delay(
     "Step of the grok over step of the fit."
     return steps_to(history, level)/max(fit_step(history, HOLD), 1.)
 
-# %% ../../nbs/claims/23_recipe.ipynb #0eb80e13
+# %% ../../nbs/claims/23_recipe.ipynb #1c484441
 def steps_ratio(
     slow:pd.DataFrame, fast:pd.DataFrame, # histories of two runs of a seed
     level:float=.95, # of test accuracy
@@ -53,7 +53,7 @@ def steps_ratio(
     "Steps to the grok, first run over second."
     return float(time_ratios([steps_to(slow, level)], [steps_to(fast, level)])[0])
 
-# %% ../../nbs/claims/23_recipe.ipynb #00e5f6aa
+# %% ../../nbs/claims/23_recipe.ipynb #8fc4afa4
 def last(
     history:pd.DataFrame, # of a run
     measure:str="test/acc", # a column
@@ -62,7 +62,7 @@ def last(
     if measure not in history: return math.nan
     return float(history[measure].dropna().tail(1).mean())
 
-# %% ../../nbs/claims/23_recipe.ipynb #6b0eb227
+# %% ../../nbs/claims/23_recipe.ipynb #d1c36e8f
 def gained(
     without:pd.DataFrame, having:pd.DataFrame, # histories of two runs of a seed
     measure:str="test/acc", # a column
@@ -70,7 +70,7 @@ def gained(
     "What a measure ends at in the second run, less that in the first."
     return last(having, measure) - last(without, measure)
 
-# %% ../../nbs/claims/23_recipe.ipynb #adfec4d5
+# %% ../../nbs/claims/23_recipe.ipynb #0917055b
 @dataclass(frozen=True)
 class Expected:
     "One thing that a figure shows, as a statistic with a value a seed."
@@ -83,7 +83,7 @@ class Expected:
     margin:float=1.1 # the smallest effect that matters, as for `Question`
     why:bool=False # varied by us, to find out on what the result hangs; it has no part in the verdict
 
-# %% ../../nbs/claims/23_recipe.ipynb #c9bf775b
+# %% ../../nbs/claims/23_recipe.ipynb #af6f3dad
 @dataclass(frozen=True)
 class Recipe:
     "A figure of a paper: what is run, what it should show, what the paper leaves open."
@@ -103,7 +103,7 @@ class Recipe:
     panels:tuple=("train/acc", "test/acc") # columns that the figure draws, a panel each
     ends:Callable=None # function (network, task) -> {column: number}, of trained networks
 
-# %% ../../nbs/claims/23_recipe.ipynb #49d0a1d2
+# %% ../../nbs/claims/23_recipe.ipynb #2d63fc89
 QUICK_SEEDS = 3
 
 @patch
@@ -113,7 +113,7 @@ def names(self:Recipe,
     "Its conditions."
     return tuple(self.quick.get("conditions", self.conditions)) if quick else tuple(self.conditions)
 
-# %% ../../nbs/claims/23_recipe.ipynb #713e342f
+# %% ../../nbs/claims/23_recipe.ipynb #7ad9a7d8
 @patch
 def configs(self:Recipe,
     quick:bool=False, # the smallest version that still shows it
@@ -124,7 +124,7 @@ def configs(self:Recipe,
     return {(name, seed): paper_config(**{"frames": 0, **self.common, **self.conditions[name], **changes, "seed": seed})
             for seed in range(self.first, self.first + seeds) for name in self.names(quick)}
 
-# %% ../../nbs/claims/23_recipe.ipynb #7f877612
+# %% ../../nbs/claims/23_recipe.ipynb #753eeeb0
 def _timed(configs:list, steps:int) -> float: # seconds of a training that uses its budget
     t, first = Training(configs), configs[0]
     t.update(*t.forward()[:2]) # the first allocates
@@ -134,7 +134,7 @@ def _timed(configs:list, steps:int) -> float: # seconds of a training that uses 
     t.record(*t.forward(), want_row=True, want_frame=False)
     return first.steps*each + first.steps/first.log_every*(time.perf_counter() - start)
 
-# %% ../../nbs/claims/23_recipe.ipynb #454ec55b
+# %% ../../nbs/claims/23_recipe.ipynb #deff899a
 def seconds_needed(
     configs:list, # of `RunConfig`
     stack:int=6, # runs side by side
@@ -143,7 +143,7 @@ def seconds_needed(
     "What these runs take at most, on one core of this machine as busy as it is now."
     return sum(_timed(group, steps) for group in stacks(configs, stack))
 
-# %% ../../nbs/claims/23_recipe.ipynb #fe1ad981
+# %% ../../nbs/claims/23_recipe.ipynb #e6da3ce5
 def _histories(table:Table) -> dict: # hash -> history
     return {h: rows.reset_index(drop=True) for h, rows in table.history.groupby("hash", sort=False)}
 
@@ -161,20 +161,20 @@ def values(self:Recipe,
         found[e] = np.array([e.read(*(there[h] for h in o)) for o in whole if set(o) <= set(there)], float)
     return found
 
-# %% ../../nbs/claims/23_recipe.ipynb #ea3703b5
+# %% ../../nbs/claims/23_recipe.ipynb #0e918daf
 def level_for(
     seeds:int, # 2 or more
 ) -> float: # in (0, 1)
     "The most that the judge can be asked of so many seeds, up to 95 %."
     return min(.95, 1 - 2*.5**seeds)
 
-# %% ../../nbs/claims/23_recipe.ipynb #82732d5b
+# %% ../../nbs/claims/23_recipe.ipynb #be456ef8
 def _decided(e:Expected, x:np.ndarray) -> Verdict:
     question, seeds = Question(e.statistic, x, e.side, e.null, e.margin), int((~np.isnan(x)).sum())
     if seeds < 2: return replace(judge_parts([replace(question, values=[])])[0], n=seeds)
     return judge_parts([question], level_for(seeds), needed=False)[0]
 
-# %% ../../nbs/claims/23_recipe.ipynb #aa352351
+# %% ../../nbs/claims/23_recipe.ipynb #7feb42f3
 @patch
 def judged(self:Recipe,
     table:Table, # that has its runs, or some of them
@@ -183,7 +183,7 @@ def judged(self:Recipe,
     "The judge on each statistic."
     return {e: _decided(e, x) for e, x in self.values(table, quick).items()}
 
-# %% ../../nbs/claims/23_recipe.ipynb #092a3659
+# %% ../../nbs/claims/23_recipe.ipynb #2131f0e7
 WORDS = "reproduces", "in part", "does not", "not run"
 
 def word(
@@ -195,7 +195,7 @@ def word(
     held = words.count("holds")
     return "reproduces" if held == len(words) else "in part" if held else "does not"
 
-# %% ../../nbs/claims/23_recipe.ipynb #61de3185
+# %% ../../nbs/claims/23_recipe.ipynb #ed107a6c
 def number(x:float) -> str:
     "A number of a statistic, short."
     return "never" if x == math.inf else "-" if math.isnan(x) else f"{x:.3g}"
@@ -203,7 +203,7 @@ def number(x:float) -> str:
 def _range(v:Verdict) -> str:
     return "" if not np.isfinite([v.low, v.high]).any() else f" [{number(v.low)}, {number(v.high)}]"
 
-# %% ../../nbs/claims/23_recipe.ipynb #0c397559
+# %% ../../nbs/claims/23_recipe.ipynb #c5e18ce4
 @patch
 def parts(self:Recipe,
     table:Table, # that has its runs, or some of them
@@ -215,7 +215,7 @@ def parts(self:Recipe,
                  verdict=v.verdict + " (ours)"*e.why) for e, v in self.judged(table, quick).items()]
     return pd.DataFrame(rows, columns=["statistic", "paper", "asked", "found", "seeds", "verdict"])
 
-# %% ../../nbs/claims/23_recipe.ipynb #fe806cc5
+# %% ../../nbs/claims/23_recipe.ipynb #570b550c
 @patch
 def with_ends(self:Recipe,
     table:Table, # of its runs
