@@ -207,14 +207,14 @@ _DIGITS = dict(task="mnist", width=50, weight_decay=.1, betas=(.9, .999), target
                log_every=100)
 
 # %% ../../nbs/claims/25_first_recipes.ipynb #7d97a771
-def _late(h:pd.DataFrame) -> float: # step of 80 % test over that of 90 % train accuracy
+def _time_over_fit(h:pd.DataFrame) -> float: # step of 80 % test over that of 90 % train accuracy
     return steps_to(h, .8)/max(first_held(h["step"], h["train/acc"], .9, HOLD), 1.)
 
 # %% ../../nbs/claims/25_first_recipes.ipynb #2ce93e7e
 _LIU_SCALE_SHOWS = (
-    Expected("step of 80 % test over step of 90 % train, 8 times", ("8 times",), _late, "late (curves, no number)",
+    Expected("step of 80 % test over step of 90 % train, 8 times", ("8 times",), _time_over_fit, "late (curves, no number)",
              margin=2.),
-    Expected("the same, usual scale", ("usual",), _late, "at once", "below", 1.5, 1.),
+    Expected("the same, usual scale", ("usual",), _time_over_fit, "at once", "below", 1.5, 1.),
     Expected("steps to 80 %, 8 times over usual", ("8 times", "usual"), lambda a, b: steps_ratio(a, b, .8),
              "far above 1", margin=5.),
     Expected("test accuracy at the end, 8 times", ("8 times",), last, "it generalises", null=.8, margin=1.))
