@@ -212,8 +212,8 @@ def _time_over_fit(h:pd.DataFrame) -> float: # step of 80 % test over that of 90
 
 # %% ../../nbs/claims/25_first_recipes.ipynb #2ce93e7e
 _LIU_SCALE_SHOWS = (
-    Expected("step of 80 % test over step of 90 % train, 8 times", ("8 times",), _time_over_fit, "late (curves, no number)",
-             margin=2.),
+    Expected("step of 80 % test over step of 90 % train, 8 times", ("8 times",), _time_over_fit,
+             "late (curves, no number)", margin=2.),
     Expected("the same, usual scale", ("usual",), _time_over_fit, "at once", "below", 1.5, 1.),
     Expected("steps to 80 %, 8 times over usual", ("8 times", "usual"), lambda a, b: steps_ratio(a, b, .8),
              "far above 1", margin=5.),
