@@ -18,7 +18,7 @@ from grok_nb.training.run import is_done
 
 CONFIGS = """
 from grok_nb.runs.sweep import grid, sweep
-configs = grid(seed=range(3), method=["standard", "noise"], p=13, train_frac=.5, d_model=32, d_mlp=64, steps=600,
+configs = grid(seed=range(3), method=["standard", "noise"], p=13, train_frac=.5, d_model=32, d_mlp=64, steps=400,
                log_every=50, frames=20, stop_factor=0)
 """
 exec(CONFIGS)

@@ -93,7 +93,7 @@ def check_optimizer(
         raise GrokError(f"{thing.__name__} does not take {' and '.join(lacking)}, which every entrant tunes.")
 
 # %% ../../nbs/claims/29_stranger.ipynb #str00017
-def _span(name:str, value) -> Range: # of (low, high), or (low, high, kind)
+def _range_of(name:str, value) -> Range: # of (low, high), or (low, high, kind)
     try: return Range(*value)
     except TypeError: raise GrokError(f"SPACE[{name!r}] = {shown(value)}; it must be (low, high), or (low, high, "
                                       "kind of range).") from None
@@ -110,14 +110,14 @@ def entrant_from(
     name, what = Path(path).stem, (inspect.getdoc(thing) or thing.__name__).partition("\n")[0]
     registry.register(thing.__name__, thing)
     takes, space = registry.arguments(thing.__name__), getattr(module, "SPACE", {})
-    spans = {check_name("argument in SPACE", k, takes): _span(k, v) for k, v in dict(space).items()}
+    spans = {check_name("argument in SPACE", k, takes): _range_of(k, v) for k, v in dict(space).items()}
     rates = {k: spans.pop(k) for k in ("lr", "weight_decay") if k in spans and not is_method}
     start = {k: takes[k] for k in ("lr", "weight_decay") if not is_method and takes[k] is not inspect.Parameter.empty}
     args = {k: (takes[k], span) for k, span in spans.items()}
     named = {"method" if is_method else "optimizer": thing.__name__}
-    return Entrant(f"{name} (yours)", what, args=args, rates=rates, start=_inside(start, rates), **named)
+    return Entrant(f"{name} (yours)", what, args=args, rates=rates, start=_within(start, rates), **named)
 
-def _inside(start:dict, rates:dict) -> dict: # defaults that lie in the space; the track's stand for the others
+def _within(start:dict, rates:dict) -> dict: # defaults that lie in the space; the track's stand for the others
     return {k: v for k, v in start.items() if k in rates and v in rates[k]}
 
 # %% ../../nbs/claims/29_stranger.ipynb #str00021

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POINTS', 'DIMENSIONS', 'KINDS', 'NEEDS', 'TRACKS', 'SPACE', 'ENTRANTS', 'TUNING_SEEDS', 'FINAL_SEEDS', 'FREE_SEEDS',
-           'CUT', 'CAP', 'MARGIN', 'FREE', 'unit_points', 'Range', 'value_at', 'Track', 'Entrant', 'refusal',
+           'CUT', 'CAP', 'MARGIN', 'FREE', 'unit_points', 'Range', 'value_along', 'Track', 'Entrant', 'refusal',
            'entrants_on', 'ranges', 'point', 'runs_at', 'free_point', 'foreseen', 'costs']
 
 # %% ../../nbs/claims/27_tracks.ipynb #trk00004
@@ -43,7 +43,7 @@ class Range:
     def __contains__(self, value): return self.low <= value <= self.high
 
 # %% ../../nbs/claims/27_tracks.ipynb #trk00013
-def value_at(
+def value_along(
     span:Range,
     u:float, # in [0, 1]
 ): # a number of the range, three digits of it
@@ -220,7 +220,7 @@ def point(
 ) -> dict: # setting -> value
     "What an entrant tries."
     check_whole("point", i, 0, POINTS - 1)
-    if i: return {k: value_at(span, u) for (k, span), u in zip(ranges(entrant).items(), unit_points()[i - 1])}
+    if i: return {k: value_along(span, u) for (k, span), u in zip(ranges(entrant).items(), unit_points()[i - 1])}
     rates = {k: track.settings[k] for k in ("lr", "weight_decay")} | entrant.start
     return rates | {k: default for k, (default, _) in entrant.args.items()}
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw', 'Reproduced', 'run_recipe', 'reproduce', 'shipped_recipe', 'recipe_text']
 
-# %% ../../nbs/display/04_reproduce.ipynb #c87b2fb2
+# %% ../../nbs/display/04_reproduce.ipynb #fe6e7d92
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ..claims.recipe import Recipe, seconds_needed, word
 from ..claims.recipes import recipe, recipes_table
 from .plot import condition_colours, plot_seeds
 
-# %% ../../nbs/display/04_reproduce.ipynb #03717c01
+# %% ../../nbs/display/04_reproduce.ipynb #53d331e4
 def _panel(ax, r:Recipe, runs:dict, column:str): # runs: condition -> histories
     for name, colour in condition_colours(list(runs)).items():
         curves = [h for h in runs[name] if column in h and h[column].notna().sum() > 1]
@@ -45,7 +45,7 @@ def draw(
     fig.suptitle(f"{r.paper}, {r.figure}", x=.01, ha="left", fontsize=10)
     return fig
 
-# %% ../../nbs/display/04_reproduce.ipynb #0b4418fc
+# %% ../../nbs/display/04_reproduce.ipynb #b88ccc95
 @dataclass(frozen=True)
 class Reproduced:
     "A recipe that was run."
@@ -64,7 +64,7 @@ class Reproduced:
         "reproduces, in part, does not, or not run."
         return word(self.recipe.judged(self.table, self.quick))
 
-# %% ../../nbs/display/04_reproduce.ipynb #3f45523b
+# %% ../../nbs/display/04_reproduce.ipynb #b99eb00a
 @patch
 def __repr__(self:Reproduced) -> str:
     r = self.recipe
@@ -74,7 +74,7 @@ def __repr__(self:Reproduced) -> str:
     less = " (quick: fewer seeds, a smaller budget)" if self.quick else ""
     return "\n".join([*lines, "", f"{self.verdict}{less}"])
 
-# %% ../../nbs/display/04_reproduce.ipynb #2a69d229
+# %% ../../nbs/display/04_reproduce.ipynb #8ccca195
 def _cost(r:Recipe, todo:list, jobs:int, stack:int) -> str:
     if not todo: return f"{r.name}: every run is there"
     minutes = seconds_needed(todo, stack)/jobs/60
@@ -97,7 +97,7 @@ def run_recipe(
     table = r.with_ends(table, store, quick)
     return Reproduced(r, table, quick, draw(r, table, quick))
 
-# %% ../../nbs/display/04_reproduce.ipynb #b4d14a83
+# %% ../../nbs/display/04_reproduce.ipynb #a1d44016
 def reproduce(
     name:str=None, # of a recipe; if not given, all are listed
     quick:bool=False, # the smallest version that still shows it: three seeds, under five minutes on two cores
@@ -106,7 +106,7 @@ def reproduce(
     "List the recipes, or run one: a paper's figure, and whether it is there."
     return recipes_table() if name is None else run_recipe(recipe(name), quick, **how)
 
-# %% ../../nbs/display/04_reproduce.ipynb #c51aba9e
+# %% ../../nbs/display/04_reproduce.ipynb #b276165b
 def shipped_recipe(
     name:str, # of a recipe
 ) -> Reproduced:
