@@ -24,7 +24,7 @@ from grok_nb.claims.tracks import (
     ENTRANTS, FINAL_SEEDS, FREE_SEEDS, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, costs, entrants_on, free_point,
     point, runs_at)
 from .placings import (
-    best_elsewhere, best_trial, cap_of, is_run, no_rows, part_of, placings, progress, trial_budget)
+    best_elsewhere, best_trial, cap_of, is_run, no_rows, part_of, placings, trial_budget)
 
 # %% ../../nbs/claims/29_bench.ipynb #bch00008
 def _planned(track:Track, entrant:Entrant, rows:pd.DataFrame): # gives (phase, point, configs) in order, once what comes

@@ -15,7 +15,7 @@ from ..errors import check_name
 from .tracks import (
     CAP, ENTRANTS, FINAL_SEEDS, POINTS, TRACKS, Track, entrants_on, point, refusal, runs_at)
 from .placings import (
-    COLUMNS, best_trial, is_run, no_rows, part_of, placings, profile, scored_tracks, scores, sensitivity, times_over)
+    best_trial, is_run, part_of, placings, profile, scored_tracks, scores, sensitivity, times_over)
 
 # %% ../../nbs/claims/29_board.ipynb #brd00008
 def completed(
@@ -57,7 +57,7 @@ def headline(
             f"{ended['of']} entrants on tracks ran, in {rows['seconds'].sum()/3600:.1f} core-hours with their tuning.")
 
 # %% ../../nbs/claims/29_board.ipynb #brd00015
-def _cell(track:Track, name:str, found:pd.DataFrame) -> str: # times as fast, and the word
+def _board_cell(track:Track, name:str, found:pd.DataFrame) -> str: # times as fast, and the word
     if refusal(track, ENTRANTS[name]): return "does not apply"
     others = found[found["track"] == track.name]
     row = others[others["entrant"] == name]
@@ -75,7 +75,7 @@ def board(
     "Who is faster where."
     tracks = scored_tracks(rows)
     order = scores(times_over(tracks, rows)) if tracks else pd.Series(math.nan, list(ENTRANTS))
-    cells = {name: [_cell(t, name, found) for t in TRACKS.values()] for name in order.index}
+    cells = {name: [_board_cell(t, name, found) for t in TRACKS.values()] for name in order.index}
     table = pd.DataFrame(cells.values(), index=pd.Index(cells, name="entrant"), columns=list(TRACKS))
     return table.assign(score=[f"{o:.2f}" if np.isfinite(o) else "" for o in order])
 

@@ -24,7 +24,7 @@ from ..methods.optimizers import OPTIMIZERS
 from ..methods.registry import METHODS
 from ..training.fit import fit
 from ..runs.sweep import sweep
-from .tracks import ENTRANTS, TRACKS, TUNING_SEEDS, Entrant, Range, Track, point, runs_at
+from .tracks import ENTRANTS, TUNING_SEEDS, Entrant, Range, Track, point, runs_at
 from .placings import part_of, placings
 from .bench import gathered, shipped
 
@@ -140,7 +140,8 @@ def three_steps(
 _ALONE = """
 import sys
 from grok_nb.errors import GrokError
-from grok_nb.claims.stranger import TRACKS, three_steps
+from grok_nb.claims.tracks import TRACKS
+from grok_nb.claims.stranger import three_steps
 try: three_steps(sys.argv[1], TRACKS[sys.argv[2]])
 except GrokError as e: sys.exit(f"GrokError: {e}")
 """
