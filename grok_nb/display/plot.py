@@ -66,7 +66,7 @@ _MEASURES = {
     "fourier/restricted_loss": "restricted loss", "fourier/excluded_loss": "excluded loss",
     "lemma": "lemma's bound", "radius": "certified radius", "bound": "share within the radius",
     "clock/irrelevance": "distance irrelevance", "clock/symmetricity": "gradient symmetricity",
-    "units/share": "share of units with nine tenths of the norm",
+    "units/share": "share of units with nine tenths of the norm", "waves/purity": "purity of the units' waves",
     "noise/sigma": "strength of the noise", "gauss_newton": "Gauss-Newton trace", "grad_norm": "gradient norm",
     **{o: o.replace("_", " ") for o in ("effective_rank", "perturbation_error", "input_gradient", "sharpness",
         "logit_distance", "logit_entropy", "class_ratio", "commutator_defect", "dropout_variance")},
