@@ -245,7 +245,7 @@ OURS = {"errors": ("value", "a", "b"), "measures.features.check_read": ("read",)
 SKIP = {  # (name: why) what is no function to be called with values, or is called by another name here
     "GrokError": "an exception", "new_file": "by write_atomic", "plain_file": "by read_plain", "undisturbed": "by every probe", "only_looks": "by every probe",
     "hooks": "by observe", "READS": "a table", "LAWS": "a table", "MEASURES": "a table", "Estimate": "by estimate", "Probe": "by probe arguments",
-    "measure": "a decorator", "checked": "a decorator", "check_arguments": "by every function", "foreign": "a context", "NO_TURN": "a value", "PENALTY": "a value", "CONFIGURATION": "a table", "PLAIN": "a table", "PERTURBED": "a table", "SETS": "a table",
+    "note": "prints", "gist": "of an exception", "room_for": "a context", "measure": "a decorator", "checked": "a decorator", "check_arguments": "by every function", "foreign": "a context", "NO_TURN": "a value", "PENALTY": "a value", "CONFIGURATION": "a table", "PLAIN": "a table", "PERTURBED": "a table", "SETS": "a table",
     "forecast_problem": "takes a table that ships", "forecasts": "takes a table that ships, and minutes", "will_it_grok": "seconds: it reads a table that ships"}
 
 

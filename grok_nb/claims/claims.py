@@ -58,13 +58,13 @@ _WORDS = {
     "circle1000": "circle, 1,000 points", "circle10000": "circle, 10,000 points",
     "tuned59": "p = 59, weight decay 5", "tuned113": "p = 113, weight decay 8"}
 
-def _named(names, table:Callable, runs:Callable) -> dict: # name -> `Setting`; table and runs are asked by name
+def _settings_of(names, table:Callable, runs:Callable) -> dict: # name -> `Setting`; table and runs are asked by name
     return {name: Setting(_WORDS[name], table(name), partial(runs, name)) for name in names}
 
 SETTINGS |= (
-    _named(NETWORKS, lambda name: "fresh_p59" if name == "tied59" else "networks_p59", network_runs)
-    | _named(DELAYS, "delay_{}".format, delays)
-    | _named(CIRCLES, lambda name: "circle_bounds", circle_runs) | _named(TUNED, str, tuned_runs)
+    _settings_of(NETWORKS, lambda name: "fresh_p59" if name == "tied59" else "networks_p59", network_runs)
+    | _settings_of(DELAYS, "delay_{}".format, delays)
+    | _settings_of(CIRCLES, lambda name: "circle_bounds", circle_runs) | _settings_of(TUNED, str, tuned_runs)
     | {"prediction": Setting("p = 29, 37", "fresh_prediction", fresh_prediction)})
 
 # %% ../../nbs/claims/22_claims.ipynb #d3e8d64a

@@ -103,6 +103,8 @@ class Recipe:
     panels:tuple=("train/acc", "test/acc") # columns that the figure draws, a panel each
     ends:Callable=None # function (network, task) -> {column: number}, of trained networks
 
+    def __repr__(self): return f"Recipe: {self.name}"
+
 # %% ../../nbs/claims/23_recipe.ipynb #2d63fc89
 QUICK_SEEDS = 3
 

@@ -118,6 +118,7 @@ body { margin: 0 auto; max-width: 1000px; padding: 16px; background: var(--back)
   font: 16px/1.45 system-ui, sans-serif; }
 img { max-width: 100%; background: #ffffff; border-radius: 6px; }
 div { overflow-x: auto; }
+h1, h2, p { overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 10px 3px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 th, small { color: var(--soft); }
