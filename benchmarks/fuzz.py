@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import re
 import resource
 import select
 import signal
@@ -355,7 +356,7 @@ def outcome(call):
         raise Endless
 
     signal.signal(signal.SIGALRM, late)
-    start = time.perf_counter()
+    before, start = resident(), time.perf_counter()
     signal.setitimer(signal.ITIMER_REAL, 5)
     try:
         with warnings.catch_warnings():
@@ -379,12 +380,25 @@ def outcome(call):
         said = f"{type(e).__name__}: {str(e)[:100]!r} from {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}".encode("ascii", "replace").decode()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    seconds = time.perf_counter() - start
+    seconds, more = time.perf_counter() - start, resident("VmHWM") - before
+    if more > MEMORY:
+        return f"took {more >> 20} MB"
     return said if said not in ("answered", "refused") or seconds < SECONDS else f"took {seconds:.1f} s"
 
 
+def resident(kind="VmRSS"):
+    "Bytes that this process holds, after which its peak is counted anew; or that peak, \"VmHWM\"."
+    if kind == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+
+
 def limit_memory():
-    "What this process has, and 256 MB more."
+    """What this process has, and 256 MB more.
+
+    What it has it may have given back to its allocator, which gives it out again whatever this limit is: `outcome` looks
+    at the peak as well.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
