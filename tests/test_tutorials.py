@@ -1,8 +1,9 @@
 """What the tutorials say takes ten lines takes ten, imports counted, and needs nothing but these lines.
 
-A cell that says `#| ten: TITLE` is such a one. Each is run by itself, in an empty folder and after all names of the one
+A cell that says `#| ten: TITLE` is such a one, with the cell of imports right before it. Each is run by itself, in an empty folder and after all names of the one
 before it were forgotten; then what came of it is looked at.
 """
+import ast
 import importlib.util
 import json
 import os
@@ -65,19 +66,29 @@ CHECKS = {  # title -> what must be true after the cell
 
 
 def ten(path):
-    "Title -> (source, cell) of the cells that are said to take ten lines."
-    found = {}
+    "Title -> (source with its imports, cell) of the cells that are said to take ten lines."
+    found, before = {}, ""
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
         if title := re.search(r"^#\| ten: (.+)$", source, re.M):
-            assert title[1] not in found and cell["cell_type"] == "code"
-            found[title[1]] = source, cell
+            assert title[1] not in found and cell["cell_type"] == "code" and lines(before), title[1]
+            assert all(line.startswith(("import ", "from ")) for line in lines(before)), title[1]
+            found[title[1]] = f"{source}\n".replace(title[0], f"{title[0]}\n{before}", 1), cell
+        before = source if cell["cell_type"] == "code" else ""
     return found
 
 
 def lines(source):
     "Lines of code; a comment on a line of its own is none."
     return [line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def test_imports_have_cells_of_their_own():
+    for path in TUTORIALS:
+        for cell in json.loads(path.read_text())["cells"]:
+            code = "\n".join(lines("".join(cell["source"]))) if cell["cell_type"] == "code" else ""
+            kinds = {isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(code).body}
+            assert len(kinds) < 2, f"{path.name}: {code[:80]}"
 
 
 def test_all_are_there():
