@@ -138,14 +138,15 @@ def plot_run(
     history = history_of(run)
     ax = tidy_axes(ax or plt.subplots(figsize=(6, 3.2))[1])
     steps, colour = history["step"].clip(lower=1), method_colour(method or history.attrs.get("method", "standard"))
-    fit, grok = list(milestones(history, hold, levels).values())[:2]
+    (_, fit), (level, late) = list(milestones(history, hold, levels).items())[:2]
     ax.plot(steps, history["train/acc"], color=colour, lw=1.1, ls=(0, (4, 2)), label="train")
     ax.plot(steps, history["test/acc"], color=colour, lw=2.2, label="test")
-    reached = {word: step for word, step in (("fits", fit), ("groks", grok)) if not np.isnan(step)}
+    words = ("fits", fit), (f"test {level.removeprefix('test')} %", late) # it groks at the target, which may be higher
+    reached = {word: step for word, step in words if not np.isnan(step)}
     title = ", ".join(f"{word} at {step:,.0f}" for word, step in reached.items())
     ax.set_title(title, loc="right", fontsize=9, color=colour)
-    for step in (fit, grok): ax.axvline(step, color=colour, lw=.8, alpha=.6)
-    if len(reached) == 2: ax.axvspan(fit, grok, color=colour, alpha=.08, lw=0)
+    for step in (fit, late): ax.axvline(step, color=colour, lw=.8, alpha=.6)
+    if len(reached) == 2: ax.axvspan(fit, late, color=colour, alpha=.08, lw=0)
     ax.set(ylim=(-.03, 1.05))
     return ax
 
