@@ -14,20 +14,23 @@ from torch.autograd import Function
 
 # %% ../../nbs/models/00_products.ipynb #7ec9898b
 @cache
-def onednn(): # the operator, or None
-    "oneDNN's x @ W.T + b, if this torch has it."
+def _found(): # the operator, or None
     try:
         operator = torch.ops.mkldnn._linear_pointwise
         x = torch.tensor([[1., 2]], device="cpu")
         return operator if operator(x, x, None, "none", [], "").item() == 5 else None
-    except (AttributeError, RuntimeError, TypeError): return None
+    except Exception: return None # whatever it is that has changed: torch has another way
+
+def onednn(): # the operator, or None
+    "oneDNN's x @ W.T + b, if this torch has it and it is not switched off."
+    return _found() if torch.backends.mkldnn.enabled else None
 
 # %% ../../nbs/models/00_products.ipynb #f0f4f529
 ENOUGH = 2**22 # multiplications of a product that oneDNN is asked for
 
 def _asked(x:Tensor, W:Tensor) -> bool: # whether oneDNN is
     return x.device.type == "cpu" and x.dtype == W.dtype == torch.float32 and x.dim() == W.dim() == 3 \
-        and x.shape[1] * x.shape[2] * W.shape[1] >= ENOUGH and torch.backends.mkldnn.enabled and onednn() is not None
+        and x.shape[1] * x.shape[2] * W.shape[1] >= ENOUGH and onednn() is not None
 
 def _dense(W:Tensor) -> Tensor: # (o, i), without gaps between its rows, or between its columns
     return W if W.is_contiguous() or W.mT.is_contiguous() else W.contiguous()

@@ -15,7 +15,7 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from grok_nb.files import (
     file_sha256,
     free_memory,
     load_checkpoint,
+    new_file,
     plain_file,
     read_arrays,
     read_csv,
@@ -42,6 +43,7 @@ from grok_nb.files import (
     write_atomic,
 )
 from ..reprs import line_of, reached_text, small_page, small_picture
+from ..models.products import onednn
 from .config import RunConfig, in_words
 from .history import first_held, milestones, taken_columns, timed_by
 from .loop import Training, check_progress, is_frame, stop_step
@@ -118,7 +120,7 @@ def environment(
     return dict(
         grok_nb=__version__, commit=_commit(), torch=torch.__version__, numpy=np.__version__, pandas=pd.__version__,
         python=platform.python_version(), system=platform.platform(), machine=platform.machine(),
-        mkl=torch.backends.mkl.is_available(), mkl_cbwr=os.environ.get("MKL_CBWR"),
+        mkl=torch.backends.mkl.is_available(), mkl_cbwr=os.environ.get("MKL_CBWR"), onednn=onednn() is not None,
         gpu=torch.cuda.get_device_name() if str(device).startswith("cuda") else None,
         cpu=torch.backends.cpu.get_cpu_capability(), device=str(device), threads=threads,
         matmul_precision=torch.get_float32_matmul_precision(), default_dtype=str(torch.get_default_dtype()),
@@ -281,9 +283,15 @@ def save_run(
     "Write history, frames and status into a folder that holds the run's `config.json`."
     folder = Path(folder)
     frames = {f"{name}/{step}": array for step, frame in run.frames.items() for name, array in frame.items()}
-    (folder/"run.json").unlink(missing_ok=True)
-    write_atomic(folder/"frames.npz", arrays_bytes(frames))
-    write_atomic(folder/"history.csv.gz", csv_bytes(run.history))
+    with ExitStack() as files: # what goes wrong while they are written leaves all as it was
+        def put(name, data):
+            file = files.enter_context(new_file(folder/name))
+            file.write(data)
+            file.flush()
+
+        put("frames.npz", arrays_bytes(frames))
+        put("history.csv.gz", csv_bytes(run.history))
+        (folder/"run.json").unlink(missing_ok=True)
     about = dict(status=run.status, seconds=run.seconds, environment=run.environment)
     about["sha256"] = {name: file_sha256(folder/name) for name in FILES} | {"run.json": _facts(about)}
     write_atomic(folder/"run.json", json.dumps(about, indent=1).encode())
