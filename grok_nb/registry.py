@@ -12,6 +12,7 @@ import inspect
 import re
 import textwrap
 from functools import lru_cache
+from typing import get_args
 
 import pandas as pd
 from fastcore.basics import patch
@@ -43,10 +44,15 @@ def lookup(self:Registry,
     return self[check_name(self.kind, name, self)] if found is None else found
 
 # %% ../nbs/02_registry.ipynb #reg00012
+def _declared(argument:inspect.Parameter): # of the kind that is declared
+    kind = argument.annotation
+    real = kind in (float, "float") or float in get_args(kind) # "float" where annotations are kept as text
+    return float(argument.default) if real and type(argument.default) is int else argument.default
+
 @lru_cache(4096) # a signature takes longer than all else here, and a table has hundreds of configs
 def _signature(thing) -> tuple: # of (name, default)
     takes = inspect.signature(thing).parameters.values()
-    return tuple((o.name, o.default) for o in takes if o.kind not in (o.VAR_POSITIONAL, o.VAR_KEYWORD))
+    return tuple((o.name, _declared(o)) for o in takes if o.kind not in (o.VAR_POSITIONAL, o.VAR_KEYWORD))
 
 @patch
 def arguments(self:Registry,
