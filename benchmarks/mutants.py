@@ -108,7 +108,9 @@ MUTANTS = [
     ("training.loop", "\"streams\": {k: [gs[i]]", "\"streams\": {k: [gs[0]]", NB),
     ("training.loop", "    _need(bool(words.any()), \"streams\")\n", "", NB),
     # checksums, provenance and locks of a run
-    ("training.run", "    (folder/\"run.json\").unlink(missing_ok=True)\n", "", NB),
+    ("training.run", "        (folder/\"run.json\").unlink(missing_ok=True)\n", "", NB),
+    ("training.run", "onednn=onednn() is not None", "onednn=True", NB),
+    ("registry", "return float(argument.default) if real and", "return float(argument.default) if", NB),
     ("training.run", "        if sums.get(name) != (", "        if False and sums.get(name) != (", NB),
     ("training.run", "    for name in (*files, \"run.json\") if sums else ():", "    for name in files if sums else ():", NB),
     ("training.run", "    try: lock.acquire(timeout=wait)\n", "    try: pass\n", NB),

@@ -14,7 +14,7 @@ from torch.autograd import Function
 
 # %% ../../nbs/models/00_products.ipynb #7ec9898b
 @cache
-def _found(): # the operator, or None
+def _operator(): # the operator, or None
     try:
         operator = torch.ops.mkldnn._linear_pointwise
         x = torch.tensor([[1., 2]], device="cpu")
@@ -23,7 +23,7 @@ def _found(): # the operator, or None
 
 def onednn(): # the operator, or None
     "oneDNN's x @ W.T + b, if this torch has it and it is not switched off."
-    return _found() if torch.backends.mkldnn.enabled else None
+    return _operator() if torch.backends.mkldnn.enabled else None
 
 # %% ../../nbs/models/00_products.ipynb #f0f4f529
 ENOUGH = 2**22 # multiplications of a product that oneDNN is asked for
