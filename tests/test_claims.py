@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 
-from grok_nb.claims.claims import CLAIMS, SETTINGS, claim_parts, claims, show_claims
+from grok_nb.claims.claims import CLAIMS, claim_parts, claims, show_claims
 from grok_nb.claims.networks import PARTS, delay_grid
 from grok_nb.claims.plan import PLAN
+from grok_nb.claims.statistics import SETTINGS
 from grok_nb.errors import GrokError
 from grok_nb.runs.table import SHIPPED, make_table, results, ship
 
