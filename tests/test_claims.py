@@ -118,7 +118,7 @@ def test_one_row_a_claim_within_seconds():
 
 
 def test_a_whole_set_of_tables_within_seconds(made, monkeypatch):
-    monkeypatch.setattr("grok_nb.claims.claims.results", lambda name=None: results(name, made))
+    monkeypatch.setattr("grok_nb.claims.statistics.results", lambda name=None: results(name, made))
     start = time.process_time()
     table = claims().set_index("claim")
     assert time.process_time() - start < 3
