@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
+from ..errors import check_name
 from ..training.config import paper_config
 from ..training.history import fit_step
 from ..training.loop import Training
@@ -96,12 +97,17 @@ class Recipe:
     expected:tuple # of `Expected`
     sources:tuple # where each setting comes from
     differs:tuple # in what this differs from the paper
+    changed:tuple=() # after runs of it had been seen: what, and on which seeds it is judged since
     common:dict=field(default_factory=dict) # settings of all conditions
     seeds:int=6 # fewest for which the judge's 95 % can be had
     first:int=0 # seed
     quick:dict=field(default_factory=dict) # settings of the smallest version; "conditions" may leave some out
     panels:tuple=("train/acc", "test/acc") # columns that the figure draws, a panel each
     ends:Callable=None # function (network, task) -> {column: number}, of trained networks
+
+    def __post_init__(self):
+        for name in (*(o for e in self.expected for o in e.of), *self.quick.get("conditions", ())):
+            check_name(f"condition of {self.name}", name, self.conditions)
 
     def __repr__(self): return f"Recipe: {self.name}"
 
@@ -121,8 +127,8 @@ def configs(self:Recipe,
     quick:bool=False, # the smallest version that still shows it
 ) -> dict: # (condition, seed) -> `RunConfig`
     "What is run."
-    changes = {k: v for k, v in self.quick.items() if k not in ("conditions", "seeds")} if quick else {}
-    seeds = self.quick.get("seeds", QUICK_SEEDS) if quick else self.seeds
+    changes = {k: v for k, v in self.quick.items() if k != "conditions"} if quick else {}
+    seeds = QUICK_SEEDS if quick else self.seeds
     return {(name, seed): paper_config(**{"frames": 0, **self.common, **self.conditions[name], **changes, "seed": seed})
             for seed in range(self.first, self.first + seeds) for name in self.names(quick)}
 

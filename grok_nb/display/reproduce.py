@@ -117,10 +117,10 @@ def shipped_recipe(
 def recipe_text(
     done:Reproduced,
 ) -> str: # markdown
-    "The verdict and the claim, what was expected and found, where the settings come from, what differs."
+    "The verdict and the claim, what was expected and found, where the settings come from, what differs, what changed."
     r, cells = done.recipe, lambda *o: "| " + " | ".join(str(x).replace("|", "&#124;") for x in o) + " |"
     lines = [f"**{r.name}: {done.verdict}.** {r.claim} ({r.paper}, {r.figure}.)", "",
              cells("statistic", "the paper", "found", "seeds", "verdict"), cells(*["---"]*5)]
     lines += [cells(p.statistic, p.paper, p.found, p.seeds, p.verdict) for p in done.parts.itertuples()]
-    kept = [("Settings", r.sources), ("Different from the paper", r.differs)]
-    return "\n".join([*lines, "", *(f"- *{word}*: {'; '.join(o)}." for word, o in kept)])
+    kept = {"Settings": r.sources, "Different from the paper": r.differs, "Changed after runs were seen": r.changed}
+    return "\n".join([*lines, "", *(f"- *{word}*: {'; '.join(o)}." for word, o in kept.items() if o)])
