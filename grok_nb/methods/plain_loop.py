@@ -197,6 +197,9 @@ def _seen(self:PlainLoop, x:Tensor) -> Tensor: # what flows at the place of nois
         with torch.no_grad(), without_trace(body): body(x)
     finally: handle.remove()
     if not seen: raise GrokError(f"at = {self.at!r}; that module takes no part in the forward pass. Name another one.")
+    if len(seen) > 1: # one draw in several places would be another method
+        raise GrokError(f"at = {self.at!r}; that module is called {len(seen)} times in a forward pass, where noise "
+                        "goes in once. Name another one.")
     self.shapes[key] = torch.empty_like(_first(seen[0], f"at = {self.at!r}"), device="meta")
     return self.shapes[key]
 

@@ -133,6 +133,9 @@ def _shape_at(self:Stack, batch:Tensor, place:str) -> tuple: # (S, n, ...), of w
             functional_call(model, {k: b.clone() for k, b in model.named_buffers()}, (batch[0],))
     finally: handle.remove()
     if not seen: raise GrokError(f"noise_at = {place!r}; that module takes no part in the forward pass.")
+    if len(seen) > 1: # the same noise, or mask, in each of these places would be another method
+        raise GrokError(f"{place!r} is called {len(seen)} times in a forward pass; noise and masks go where a module "
+                        "is called once.")
     return len(batch), *_one_tensor(seen[0], f"noise_at = {place!r}: that module").shape
 
 # %% ../../nbs/models/07_stack.ipynb #stk00041
