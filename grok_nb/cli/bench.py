@@ -9,8 +9,8 @@ __all__ = ['track_list', 'table_text', 'bench_file', 'do_bench', 'bench_options'
 from pathlib import Path
 
 from ..errors import GrokError, check_name
-from .terminal import listing, say
-from .train import whole
+from .sweeps import training_how, training_options
+from .terminal import add_command, listing, say
 
 # %% ../../nbs/cli/05_bench.ipynb #cbn00006
 def track_list() -> str:
@@ -33,19 +33,17 @@ def table_text(
     if not len(table): return f"{track}: not run; grok_nb bench --track {track} --out runs/bench runs it"
     table = table.assign(there=[f"{a} of {b}" for a, b in zip(table["there"], table["runs"])])
     kept = [k for k in _HEADS if k in table and table[k].notna().any()]
-    return table[kept].rename(columns=_HEADS).to_string(index=False, float_format=lambda x: f"{x:,.3g}", na_rep="")
+    def number(x): return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}" # steps in full
+    return table[kept].rename(columns=_HEADS).to_string(index=False, float_format=number, na_rep="")
 
 # %% ../../nbs/cli/05_bench.ipynb #cbn00013
-def _how(args) -> dict: # of a sweep
-    return dict(n_jobs=args.n_jobs, stack=args.stack, scheduler=args.scheduler, quiet=args.quiet)
-
 def bench_file(args):
     "A file's method through the benchmark, and where it stands."
     from grok_nb.claims.stranger import check_alone, stand, stand_text
     from grok_nb.claims.tracks import TRACKS
     check_alone(args.file, args.track)
     out = Path(args.out or "runs/bench")/args.track
-    table, name = stand(args.file, TRACKS[args.track], out, **_how(args))
+    table, name = stand(args.file, TRACKS[args.track], out, **training_how(args))
     say(f"{table_text(table, args.track)}\n\n{stand_text(table, name, TRACKS[args.track])}")
 
 def do_bench(args):
@@ -54,12 +52,16 @@ def do_bench(args):
     if args.track is not None: check_name("track", args.track, TRACKS)
     if args.file is not None and args.track is None:
         raise GrokError(f"{args.file}: on which track? --track add59 is the one to begin with.")
+    if args.file is not None and (args.ship or args.entrants):
+        raise GrokError("--ship and --entrants are for the benchmark's own entrants, not for a file of yours")
     if args.file is not None: return bench_file(args)
-    if args.ship and not (args.track and args.out): raise GrokError("--ship needs --track and --out: what is shipped")
+    for name, needs in (("ship", ("track", "out")), ("entrants", ("track", "out")), ("out", ("track",))):
+        if getattr(args, name) and not all(getattr(args, o) for o in needs):
+            raise GrokError(f"--{name} needs {' and '.join(f'--{o}' for o in needs)}")
     if args.track is None: return say(track_list())
     from grok_nb.claims.bench import bench
     names = args.entrants.split(",") if args.entrants else None
-    table = bench(args.track, names, args.out, args.ship, **(_how(args) if args.out else {}))
+    table = bench(args.track, names, args.out, args.ship, **(training_how(args) if args.out else {}))
     say(table_text(table, args.track))
 
 # %% ../../nbs/cli/05_bench.ipynb #cbn00014
@@ -67,8 +69,7 @@ def bench_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("bench", help="who makes a network grok sooner, everybody tuned alike",
-                            description=do_bench.__doc__)
+    p = add_command(commands, do_bench, "who makes a network grok sooner, everybody tuned alike")
     p.add_argument("file", nargs="?", metavar="FILE",
                    help="a Python file with a method or an optimiser of yours; it is run")
     p.add_argument("--track", metavar="TRACK", help="all are listed if not given")
@@ -76,10 +77,5 @@ def bench_options(
     p.add_argument("-o", "--out", metavar="FOLDER",
                    help="of the runs: a track is run, or gone on with, in a folder there")
     p.add_argument("--ship", metavar="FOLDER", help="write the track's table as the package ships it")
-    p.add_argument("--n-jobs", type=whole(1), metavar="N", help="processes (the number of cores)")
-    p.add_argument("--stack", type=whole(1), default=1, metavar="N",
-                   help="runs that differ only in their seed to train side by side (1)")
-    p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler whose workers see the same folder")
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-    p.set_defaults(do=do_bench)
+    training_options(p)
     return p

@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'list_text', 'do_list', 'list_options', 'do_claims', 'claims
 from ..errors import check_name
 from .settings import arguments_of, names
 from .sweeps import check_kind
-from .terminal import listing, out_file, say
+from .terminal import add_command, listing, out_file, say
 
 # %% ../../nbs/cli/04_look.ipynb #d532bd17
 KINDS = { # as one says it -> as the list of names has it
@@ -38,11 +38,9 @@ def list_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("list", help="what there is: tasks, methods, settings, sweeps, ...",
-                            description=do_list.__doc__)
+    p = add_command(commands, do_list, "what there is: tasks, methods, settings, sweeps, ...")
     p.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
     p.add_argument("words", nargs="*", metavar="WORD", help="only lines that hold it")
-    p.set_defaults(do=do_list)
     return p
 
 # %% ../../nbs/cli/04_look.ipynb #a4a60d4f
@@ -56,9 +54,8 @@ def claims_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("claims", help="the paper's claims, judged from stored runs", description=do_claims.__doc__)
+    p = add_command(commands, do_claims, "the paper's claims, judged from stored runs")
     p.add_argument("only", nargs="*", metavar="CLAIM", help="C1, C2, ...; all if not given")
-    p.set_defaults(do=do_claims)
     return p
 
 # %% ../../nbs/cli/04_look.ipynb #f4de9fa1
@@ -77,8 +74,7 @@ def page_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("page", help="a run as one HTML file with a slider", description=do_page.__doc__)
+    p = add_command(commands, do_page, "a run as one HTML file with a slider")
     p.add_argument("run", help="folder of a run; one that still trains shows its last checkpoint")
     p.add_argument("-o", "--out", default="page.html", help="file, or folder, where the page goes (page.html)")
-    p.set_defaults(do=do_page)
     return p

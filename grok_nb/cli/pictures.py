@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..errors import GrokError
 from .sweeps import check_kind, kind_of
-from .terminal import out_figure, out_file, say
-from .train import drawing, show_steps
+from .terminal import add_command, out_figure, out_file, say
+from .train import drawing, save_figure, show_steps
 
 # %% ../../nbs/cli/05_pictures.ipynb #8fdbc5ef
 def taken(
@@ -33,50 +33,43 @@ def do_plot(args):
     out, what = out_figure(args.out, "plot.png"), taken(args.what, "run", "sweep")
     drawing()
     from grok_nb.display.sweeps import plot
-    from grok_nb.files import write_figure
-    measure = {} if args.measure is None else {"measure": args.measure}
-    drawn = plot(what, by=args.by, **measure)
-    write_figure(out, getattr(drawn, "figure", None) or drawn, dpi=150, bbox_inches="tight")
-    say(f"{what!r}\nFigure: {out}")
+    drawn = plot(what, by=args.by, measure=args.measure)
+    say(repr(what))
+    save_figure(out, getattr(drawn, "figure", None) or drawn) # axes, or a figure
 
 def plot_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("plot", help="a picture of a run or of a sweep", description=do_plot.__doc__)
+    p = add_command(commands, do_plot, "a picture of a run or of a sweep")
     p.add_argument("what", help="folder of a run or of a sweep, or the name of results that ship (grok_nb list sweeps)")
     p.add_argument("-o", "--out", default="plot.png", help="file, or folder, where the picture goes (plot.png)")
     p.add_argument("--by", nargs="+", metavar="SETTING", help="of a sweep: what tells its conditions apart")
-    p.add_argument("--measure", metavar="COLUMN", help="what is drawn (test/acc)")
-    p.set_defaults(do=do_plot)
+    p.add_argument("--measure", metavar="COLUMN", default="test/acc", help="what is drawn (test/acc)")
     return p
 
 # %% ../../nbs/cli/05_pictures.ipynb #d06add36
 def do_compare(args):
     "When two runs or more fit and generalise, and how much faster the others are than the first."
+    out = args.out and out_figure(args.out, "compare.png")
     from grok_nb.analysis.conditions import compare
     runs = {what: taken(what, "run") for what in args.runs}
     if len(runs) < 2: raise GrokError("compare takes two different runs, or more")
-    say(show_steps(compare(*runs.values()) if _differ(runs) else compare(runs)))
-    if not args.out: return
-    out = out_figure(args.out, "compare.png")
+    differ = len({run.config.hash for run in runs.values()}) == len(runs)
+    named = list(runs.values()) if differ else [runs] # by their settings, or else by their folders
+    say(show_steps(compare(*named)))
+    if not out: return
     drawing()
     from grok_nb.display.sweeps import plot
-    from grok_nb.files import write_figure
-    write_figure(out, plot(*runs.values()).figure, dpi=150, bbox_inches="tight")
-    say(f"Figure: {out}")
-
-def _differ(runs:dict) -> bool: # in their settings, so that these can name them
-    return len({run.config.hash for run in runs.values()}) == len(runs)
+    save_figure(out, plot(*named).figure)
 
 def compare_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("compare", help="two runs or more, side by side", description=do_compare.__doc__)
+    p = add_command(commands, do_compare, "two runs or more, side by side")
     p.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
     p.add_argument("-o", "--out", help="file, or folder, where a picture goes; none if not given")
-    p.set_defaults(do=do_compare)
     return p
 
 # %% ../../nbs/cli/05_pictures.ipynb #eb4a51bf
@@ -93,9 +86,8 @@ def report_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("report", help="a sweep as one HTML file", description=do_report.__doc__)
+    p = add_command(commands, do_report, "a sweep as one HTML file")
     p.add_argument("store", help="folder of a sweep, or the name of results that ship (grok_nb list sweeps)")
     p.add_argument("-o", "--out", default="report.html", help="file, or folder, where the page goes (report.html)")
     p.add_argument("--by", nargs="+", metavar="SETTING", help="what tells conditions apart; what differs if not given")
-    p.set_defaults(do=do_report)
     return p

@@ -6,8 +6,8 @@
 __all__ = ['recipe_list', 'do_reproduce', 'reproduce_options']
 
 # %% ../../nbs/cli/05_reproduce.ipynb #d2d743b1
-from .terminal import listing, out_figure, say
-from .train import drawing, whole
+from .terminal import add_command, listing, out_figure, say, whole
+from .train import drawing, save_figure
 
 # %% ../../nbs/cli/05_reproduce.ipynb #23efcfbf
 def recipe_list() -> str:
@@ -23,24 +23,21 @@ def do_reproduce(args):
     if args.name is None: return say(recipe_list())
     out = out_figure(args.out or f"{args.name}.png", f"{args.name}.png")
     drawing()
-    from grok_nb.files import write_figure
     from grok_nb.display.reproduce import reproduce
     done = reproduce(args.name, args.quick, store=args.store, n_jobs=args.n_jobs, quiet=args.quiet)
-    write_figure(out, done.figure, dpi=150)
-    say(f"\n{done!r}\n\nFigure: {out}")
+    say(f"\n{done!r}\n")
+    save_figure(out, done.figure)
 
 # %% ../../nbs/cli/05_reproduce.ipynb #1884306a
 def reproduce_options(
     commands, # of the program's parser
 ):
     "Its options."
-    p = commands.add_parser("reproduce", help="a paper's figure, drawn anew and judged",
-                            description=do_reproduce.__doc__)
+    p = add_command(commands, do_reproduce, "a paper's figure, drawn anew and judged")
     p.add_argument("name", nargs="?", metavar="RECIPE", help="which; all are listed if not given")
     p.add_argument("--quick", action="store_true", help="the smallest version that still shows it, under five minutes")
     p.add_argument("--store", default="runs/recipes", metavar="FOLDER", help="of the runs (runs/recipes)")
     p.add_argument("--n-jobs", type=whole(1), metavar="N", help="processes (the number of cores)")
     p.add_argument("-o", "--out", metavar="FILE", help="where the figure goes (RECIPE.png)")
     p.add_argument("--quiet", action="store_true", help="neither cost nor bar")
-    p.set_defaults(do=do_reproduce)
     return p

@@ -8,8 +8,8 @@ __all__ = ['COMPONENTS', 'names', 'arguments_of', 'registered_names', 'number_or
 
 # %% ../../nbs/cli/00_settings.ipynb #521284b6
 import difflib
-import inspect
 import json
+import math
 import re
 from functools import cache
 from importlib import resources
@@ -52,11 +52,12 @@ def registered_names() -> dict: # kind -> {name: [what it is, what it takes]}, a
     "The same names from the registries themselves: what `.ci/names.py` writes down."
     from grok_nb.claims.claims import CLAIMS
     from grok_nb.claims.experiments import EXPERIMENTS
+    from grok_nb.reprs import argument_comments
     from grok_nb.training.config import COMPONENTS, REGISTRIES, RunConfig
 
-    own = dict(re.findall(r"^    (\w+):.*# (.*)$", inspect.getsource(RunConfig).partition("def ")[0], re.M))
     args = {f"{o}_args": f"arguments of the {o}, as JSON" for o in COMPONENTS}
-    found = {"setting": {k: v for k, v in {**_owners(), **own, **args}.items() if k != "data"},
+    own = {**_owners(), **argument_comments(RunConfig), **args}
+    found = {"setting": {k: v for k, v in own.items() if k != "data"},
              "sweep": {e.name: e.why for e in EXPERIMENTS.values()},
              "claim": {c.name: c.statement for c in CLAIMS.values()}}
     found = {kind: {name: [about, ""] for name, about in things.items()} for kind, things in found.items()}
@@ -141,9 +142,8 @@ _MOST = 100_000 # seeds, or runs of a grid
 
 def _seed_range(part:str) -> range:
     first, _, last = part.partition("-")
-    low, high = int(first), int(last or first)
-    if high < low or high - low >= _MOST: raise ValueError
-    return range(low, high + 1)
+    if int(last or first) < int(first): raise ValueError
+    return range(int(first), int(last or first) + 1)
 
 def seeds_of(
     text:str, # "0-4" or "0,3,5", or both: "0-2,7"
@@ -155,8 +155,12 @@ def seeds_of(
                         "several")
     try:
         if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text, re.ASCII): raise ValueError
-        return list(dict.fromkeys(o for part in text.split(",") for o in _seed_range(part)))
-    except ValueError: raise GrokError(f"--seeds {shown(text)}; say 0-4 or 0,3,5: whole numbers, 0 or more") from None
+        ranges = [_seed_range(part) for part in text.split(",")]
+        if sum(map(len, ranges)) > _MOST: raise ValueError
+        return list(dict.fromkeys(seed for part in ranges for seed in part))
+    except ValueError:
+        raise GrokError(f"--seeds {shown(text)}; say 0-4 or 0,3,5: whole numbers, 0 or more, and "
+                        f"{_MOST:,} of them at most") from None
 
 # %% ../../nbs/cli/00_settings.ipynb #3ffebb0c
 def _read_yaml(path) -> dict:
@@ -212,13 +216,16 @@ def split_values(
 # %% ../../nbs/cli/00_settings.ipynb #f31a8d34
 def axes_of(
     words:list, # "p=59,113"
+    seeds:str=None, # "0-4", an axis of their own
 ) -> dict: # setting -> list of values
     "The axes of a grid."
-    axes, size = {}, 1
+    axes = {}
     for name, text in assigned(words).items():
         parts = split_values(text)
         if not all(parts): raise GrokError(f"--grid {shown(f'{name}={text}')}: a value between commas is missing")
         axes[name] = [value_of(o) for o in parts]
-        size *= len(parts)
-    if size > _MOST: raise GrokError(f"--grid asks for {size:,} runs; it can have {_MOST:,} at most")
+    if seeds is not None and "seed" in axes: raise GrokError("--seeds and seed=... in --grid: give one of them")
+    if seeds is not None: axes["seed"] = seeds_of(seeds)
+    if (size := math.prod(map(len, axes.values()))) > _MOST:
+        raise GrokError(f"--grid asks for {size:,} runs; it can have {_MOST:,} at most")
     return axes

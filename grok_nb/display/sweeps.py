@@ -112,6 +112,7 @@ def plot(
     things = [opened(o) for one in what for o in (one if isinstance(one, (list, tuple)) else [one])]
     if not things: raise GrokError("nothing to draw; give a run, a table, or a folder")
     if len(things) == 1 and isinstance(things[0], Table): return _plot_table(things[0], by, measure)
+    if by is not None: raise GrokError(f"by={shown(by)}: it tells conditions apart, and is of a table alone")
     one = isinstance(things[0], (Run, pd.DataFrame)) and len(things) == 1
     if one and measure == "test/acc": return _with_legend(plot_run(things[0], ax=ax))
     return plot_runs(*things, measure=measure, ax=ax)
