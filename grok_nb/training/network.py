@@ -165,7 +165,7 @@ def _stacked_pass(config:RunConfig, model:nn.Module, x:Tensor): # a step's way t
     batch, noise = stack.prepare(x[None]), None
     if joint_sigma(methods, torch.zeros(1)) is not None:
         positions = next((m.positions for m in methods if m.positions != "all"), "all")
-        noise = torch.empty(stack.noise_shape(batch, positions), dtype=getattr(torch, config.dtype), device="meta")
+        noise = torch.empty(stack.noise_shape(batch, positions), dtype=getattr(torch, config.dtype), device=x.device)
     stack.forward(batch, noise).sum().backward()
 
 def pass_bytes(
