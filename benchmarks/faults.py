@@ -14,7 +14,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fuzz import limit_memory, report, resident
 
 from grok_nb.files import arrays_bytes, state_bytes
 from grok_nb.errors import GrokError
@@ -394,8 +394,8 @@ def meet(make, act, top, good, seconds=60, memory=1 << 28):
         os.close(read)
         os.chdir(top)
         signal.alarm(seconds)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+        limit_memory(memory)
+        before = resident()
         try:
             quietly(act)
             said = "accepted"
@@ -403,6 +403,8 @@ def meet(make, act, top, good, seconds=60, memory=1 << 28):
             said = "refused"
         except BaseException as e:
             said = f"{type(e).__name__}: {e}"[:300]
+        if (more := resident("VmHWM") - before) > memory:
+            said = f"took {more >> 20} MB"
         os.write(write, said.encode())
         os._exit(0)
     os.close(write)
@@ -455,6 +457,5 @@ if __name__ == "__main__":
     from test_properties import fuzz_configs
     trained, refused = fuzz_configs(args.configs)
     print(f"generated configs: {trained} trained, {refused} were refused with GrokError, none did anything else")
-    import fuzz
-    wrong = fuzz.report(args.calls, args.probes, args.seed)
+    wrong = report(args.calls, args.probes, args.seed)
     sys.exit(bool(lost or gone or noticed < n or wrong or any(said != "refused" for _, said in met)))

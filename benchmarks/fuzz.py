@@ -393,14 +393,14 @@ def resident(kind="VmRSS"):
     return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
 
-def limit_memory():
-    """What this process has, and 256 MB more.
+def limit_memory(more=MEMORY):
+    """What this process has, and so many bytes more.
 
     What it has it may have given back to its allocator, which gives it out again whatever this limit is: `outcome` looks
     at the peak as well.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, used + more))
 
 
 def judged(calls):
