@@ -152,8 +152,14 @@ def seconds_needed(
     return sum(_timed(group, steps) for group in stacks(configs, stack))
 
 # %% ../../nbs/claims/23_recipe.ipynb #e6da3ce5
-def _histories(table:Table) -> dict: # hash -> history
-    return {h: rows.reset_index(drop=True) for h, rows in table.history.groupby("hash", sort=False)}
+@patch
+def runs(self:Recipe,
+    table:Table, # that has its runs, or some of them
+    quick:bool=False,
+) -> dict: # (condition, seed) -> history, of those that are there
+    "Its runs."
+    there = dict(tuple(table.history.groupby("hash", sort=False)))
+    return {k: there[c.hash].reset_index(drop=True) for k, c in self.configs(quick).items() if c.hash in there}
 
 @patch
 def values(self:Recipe,
@@ -161,12 +167,11 @@ def values(self:Recipe,
     quick:bool=False,
 ) -> dict: # `Expected` -> (n,) a value a seed
     "Each statistic of every seed that is there, as far as this version's conditions allow."
-    there, runs = _histories(table), {k: c.hash for k, c in self.configs(quick).items()}
-    seeds, found = list(dict.fromkeys(seed for _, seed in runs)), {}
+    there, seeds, found = self.runs(table, quick), dict.fromkeys(seed for _, seed in self.configs(quick)), {}
     for e in self.expected:
         if not set(e.of) <= set(self.names(quick)): continue
-        whole = [[runs[name, seed] for name in e.of] for seed in seeds]
-        found[e] = np.array([e.read(*(there[h] for h in o)) for o in whole if set(o) <= set(there)], float)
+        whole = [[(name, seed) for name in e.of] for seed in seeds]
+        found[e] = np.array([e.read(*(there[k] for k in o)) for o in whole if set(o) <= set(there)], float)
     return found
 
 # %% ../../nbs/claims/23_recipe.ipynb #0e918daf

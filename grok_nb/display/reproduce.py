@@ -36,9 +36,8 @@ def draw(
     quick:bool=False, # the smallest version
 ) -> Figure:
     "Its runs over steps, a panel a column."
-    hashes = {name: [c.hash for (o, _), c in r.configs(quick).items() if o == name] for name in r.names(quick)}
-    known = dict(tuple(table.history.groupby("hash", sort=False)))
-    runs = {name: [known[h].reset_index(drop=True) for h in o if h in known] for name, o in hashes.items()}
+    runs = {name: [] for name in r.names(quick)}
+    for (name, _), history in r.runs(table, quick).items(): runs[name].append(history)
     fig, axes = plt.subplots(1, len(r.panels), figsize=(4*len(r.panels), 3.1), squeeze=False, layout="constrained")
     for ax, column in zip(axes[0], r.panels): _panel(ax, r, runs, column)
     axes[0][0].legend(frameon=False, fontsize=8)
