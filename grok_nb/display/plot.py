@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHOD_COLOURS', 'CURVE_COLOURS', 'method_colour', 'curve_colour', 'label', 'tidy_axes', 'history_of', 'plot_run',
-           'plot_methods', 'on_grid', 'condition_colours', 'plot_seeds', 'plot_aligned', 'plot_learned']
+           'plot_methods', 'condition_colours', 'plot_seeds', 'plot_aligned', 'plot_learned']
 
 # %% ../../nbs/display/00_plot.ipynb #3a589749
 import zlib
@@ -172,17 +172,6 @@ def plot_methods(
     fig.tight_layout()
     return fig
 
-# %% ../../nbs/display/00_plot.ipynb #f0c38bb9
-def on_grid(
-    history:pd.DataFrame, # of one run
-    measure:str, # a column
-    steps, # (m,) where to read it
-) -> np.ndarray: # (m,)
-    "A measure at the given steps, linear between rows, constant after the last."
-    part = history[["step", measure]].dropna()
-    if not len(part): raise GrokError(f"{measure!r} has no values in this history")
-    return np.interp(steps, part["step"], part[measure])
-
 # %% ../../nbs/display/00_plot.ipynb #plot0028
 def _curve_axes(ax, measure:str) -> Axes: # for a column, in words
     return tidy_axes(ax or plt.subplots(figsize=(6, 3.2))[1], label(measure))
@@ -196,16 +185,11 @@ def _drawable(histories:list, measure:str) -> list: # those with a curve
     return found
 
 def _every_seed(histories:list, measure:str, name:str, ax:Axes, linestyle:str, colour:str) -> Axes:
-    last = max(h["step"].max() for h in histories)
-    steps = np.geomspace(max(1, min(h["step"][h["step"] > 0].min() for h in histories)), last, 300)
-    histories = _drawable(histories, measure)
-    curves, ax = np.array([on_grid(h, measure, steps) for h in histories]), _curve_axes(ax, measure)
-    for history, curve in zip(histories, curves):
-        trained = steps <= history["step"].max()
-        ax.plot(steps[trained], curve[trained], color=colour, lw=.6, alpha=.45)
-    low, median, high = np.quantile(curves, (.25, .5, .75), axis=0)
-    ax.plot(steps, median, linestyle, color=colour, lw=2.2, label=f"{name} (n={len(curves)})")
-    ax.fill_between(steps, low, high, color=colour, alpha=.15, lw=0)
+    histories, ax = _drawable(histories, measure), _curve_axes(ax, measure)
+    for i, history in enumerate(histories):
+        rows = history[["step", measure]].dropna()
+        ax.plot(rows["step"].clip(lower=1), rows[measure], linestyle, color=colour, lw=1., alpha=.8,
+                label=None if i else f"{name} (n={len(histories)})")
     return ax
 
 # %% ../../nbs/display/00_plot.ipynb #e2075d4b
@@ -225,11 +209,11 @@ def plot_seeds(
     method:str=None, # decides the colour, and is the legend's word; the run's own if not given
     ax:Axes=None, # to draw on; new ones if not given
     label:str=None, # in the legend; `method` if not given
-    linestyle:str="-", # of the median: for a second setting of the same method
+    linestyle:str="-", # for a second setting of the same method
     colour:str=None, # instead of the method's: `curve_colour` of what is no method
     by=None, # of a table: the setting or settings that tell conditions apart; those in which runs differ if not given
 ) -> Axes:
-    "Every seed thin, the median thick, the middle half a band; in these a run that has ended stays at its last value."
+    "A measure over steps, a line a seed."
     if isinstance(histories, Table): return _plot_conditions(histories, measure, by, ax, linestyle)
     histories = [history_of(run) for run in ([histories] if isinstance(histories, (Run, pd.DataFrame)) else histories)]
     _drawable(histories, measure)
