@@ -49,6 +49,7 @@ def _declared(argument:inspect.Parameter): # of the kind that is declared
     real = kind in (float, "float") or float in get_args(kind) # "float" where annotations are kept as text
     return float(argument.default) if real and type(argument.default) is int else argument.default
 
+# %% ../nbs/02_registry.ipynb #d5f013d5
 @lru_cache(4096) # a signature takes longer than all else here, and a table has hundreds of configs
 def _signature(thing) -> tuple: # of (name, default)
     takes = inspect.signature(thing).parameters.values()
