@@ -19,14 +19,23 @@ from ..runs.table import Table, config_columns
 from .judge import median_steps
 
 # %% ../../nbs/analysis/08_conditions.ipynb #12adb624
-def _setting_of(table:Table, name:str) -> dict: # hash -> value
-    if name in table.summary: return dict(zip(table.summary["hash"], table.summary[name]))
-    return {h: c.settings().get(name) for h, c in table.configs.items()}
+def _setting_of(table:Table, name:str) -> dict: # hash -> a number, text, or None: a run that has no such setting
+    if name in table.summary: found = dict(zip(table.summary["hash"], table.summary[name]))
+    else: found = {h: c.settings().get(name) for h, c in table.configs.items()}
+    def plain(value): return value if isinstance(value, (int, float)) else str(value)
+    return {h: None if value is None or value != value else plain(value) for h, value in found.items()}
+
+def _value_text(value) -> str: # a number as short as it still is that number
+    if isinstance(value, bool) or not isinstance(value, (int, float)): return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 def _part_text(name:str, value) -> str: # "weight decay 2", or a method's name by itself
     if value is None or value == "" or value != value: return ""
     if name in ("method", "task", "method_args"): return str(value)
-    return f"{name.replace('_', ' ')} " + (f"{value:g}" if isinstance(value, (int, float)) else str(value))
+    return f"{name.replace('_', ' ')} {_value_text(value)}"
+
+def _condition_text(names, values) -> str: # of settings
+    return ", ".join(filter(None, map(_part_text, names, values)))
 
 # %% ../../nbs/analysis/08_conditions.ipynb #dd45f327
 def by_condition(
@@ -39,10 +48,9 @@ def by_condition(
     if len(table.summary) == 0: raise GrokError("; ".join(["the table has no runs", *table.problems[:1]]))
     values, rows = [_setting_of(table, name) for name in names], {}
     for h in table.summary["hash"]: rows.setdefault(tuple(v[h] for v in values), []).append(h)
-    try: ordered = sorted(rows) # numbers by size
-    except TypeError: ordered = list(rows)
-    if any(isinstance(o, str) for key in rows for o in key): ordered = list(rows)
-    return {", ".join(filter(None, map(_part_text, names, key))) or "all": rows[key] for key in ordered}
+    numbers = all(isinstance(o, (int, float)) for key in rows for o in key)
+    rest = "all" if len(rows) == 1 else "no " + " or ".join(name.replace("_", " ") for name in names)
+    return {_condition_text(names, key) or rest: rows[key] for key in (sorted(rows) if numbers else rows)}
 
 # %% ../../nbs/analysis/08_conditions.ipynb #1c813a68
 def median_range(
@@ -86,11 +94,12 @@ def _as_named(run) -> dict: # what was given -> name or place, history
     raise GrokError(f"{shown(run)} is a {type(run).__name__}; give runs, histories, or a dict name -> run.")
 
 def _names(runs:list) -> list: # in what they differ, in words; otherwise numbers
-    if not all(isinstance(o, Run) for o in runs): return [str(i) for i in range(1, len(runs)+1)]
-    columns = config_columns({str(i): o.config for i, o in enumerate(runs)})
+    numbers = [str(i) for i in range(1, len(runs)+1)]
+    if not all(isinstance(o, Run) for o in runs): return numbers
+    columns = config_columns({i: o.config for i, o in zip(numbers, runs)})
     differ = [k for k in columns if columns[k].nunique(dropna=False) > 1]
-    words = [", ".join(filter(None, map(_part_text, differ, row))) for row in columns[differ].to_numpy(object)]
-    return words if len(set(words)) == len(runs) else [str(i) for i in range(1, len(runs)+1)]
+    words = [_condition_text(differ, row) for row in columns[differ].to_numpy(object)]
+    return words if len(set(words)) == len(runs) else numbers
 
 def named_runs(
     runs:tuple, # of runs, histories, dicts name -> run or history
@@ -99,7 +108,10 @@ def named_runs(
     pairs = [pair for run in runs for pair in _as_named(run).items()]
     if not pairs: raise GrokError("no runs; give one or more")
     own = _names([run for _, run in pairs])
-    return {own[i] if name is None else str(name): run for i, (name, run) in enumerate(pairs)}
+    names = [own[i] if name is None else str(name) for i, (name, _) in enumerate(pairs)]
+    for name in names:
+        if names.count(name) > 1: raise GrokError(f"two runs are named {shown(name)}; give each a name of its own")
+    return {name: run for name, (_, run) in zip(names, pairs)}
 
 # %% ../../nbs/analysis/08_conditions.ipynb #09cd6d28
 def compare(

@@ -24,7 +24,7 @@ from grok_nb.claims.tracks import (
     ENTRANTS, FINAL_SEEDS, FREE_SEEDS, POINTS, TRACKS, TUNING_SEEDS, Entrant, Track, costs, entrants_on, free_point,
     point, runs_at)
 from .placings import (
-    best_elsewhere, best_trial, cap_of, is_run, no_rows, part_of, placings, trial_budget)
+    best_elsewhere, best_trial, cap_of, completed, is_run, no_rows, part_of, placings, trial_budget)
 
 # %% ../../nbs/claims/30_bench.ipynb #bch00008
 def _planned(track:Track, entrant:Entrant, rows:pd.DataFrame): # gives (phase, point, configs) in order, once what comes
@@ -180,14 +180,11 @@ def overview(
     rows:pd.DataFrame,
 ) -> pd.DataFrame: # a row a track, cheapest first
     "What is run, and what it costs."
-    table = costs()
-    for name in table.index:
-        track, own = TRACKS[name], part_of(rows, track=name)
-        done = sum(is_run(track, e, own) for e in entrants_on(track))
-        of = track.best or len(entrants_on(track))
-        table.loc[name, "run"] = f"{done} of {of}" if done else f"not run (0 of {of})"
-        table.loc[name, "spent"] = round(own["seconds"].sum()/3600, 2)
-    return table.assign(why=[TRACKS[name].why for name in table.index])
+    table = costs().join(completed(rows))
+    spent = rows["seconds"].astype(float).groupby(rows["track"]).sum()/3600
+    words = [f"{run} of {of}" if run else f"not run (0 of {of})" for run, of in zip(table["run"], table["of"])]
+    return table.drop(columns="of").assign(run=words, spent=spent.reindex(table.index).fillna(0).round(2),
+                                           why=[TRACKS[name].why for name in table.index])
 
 # %% ../../nbs/claims/30_bench.ipynb #bch00036
 def entrants_named(

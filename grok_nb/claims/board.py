@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import check_name
 from .tracks import (
-    CAP, ENTRANTS, FINAL_SEEDS, POINTS, TRACKS, Track, entrants_on, point, refusal, runs_at)
+    CAP, ENTRANTS, FINAL_SEEDS, POINTS, TRACKS, Track, point, refusal, runs_at)
 from grok_nb.claims.placings import (
     best_trial, completed, is_run, part_of, placings, profile, scored_tracks, scores, seeds_text, sensitivity,
     times_over)

@@ -158,8 +158,10 @@ def runs(self:Recipe,
     quick:bool=False,
 ) -> dict: # (condition, seed) -> history, of those that are there
     "Its runs."
-    there = dict(tuple(table.history.groupby("hash", sort=False)))
-    return {k: there[c.hash].reset_index(drop=True) for k, c in self.configs(quick).items() if c.hash in there}
+    hashes = {k: c.hash for k, c in self.configs(quick).items()}
+    own = table.history[table.history["hash"].isin(set(hashes.values()))]
+    there = {h: rows.reset_index(drop=True) for h, rows in own.groupby("hash", sort=False)}
+    return {k: there[h] for k, h in hashes.items() if h in there}
 
 @patch
 def values(self:Recipe,

@@ -128,13 +128,13 @@ def sweep_options(
 # %% ../../nbs/cli/03_sweeps.ipynb #d38fb311
 _OWN = ".errors", ".stacks" # `OWN_FOLDERS` of a store, which would take torch into memory
 
-def _folders(folder:Path) -> list: # in it
+def _folder_lines(folder:Path) -> list: # in it
     return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.is_symlink()]
 
 def _kind_of_one(folder:Path) -> str: # "run", "sweep", or ""
     def is_run(path): return os.path.lexists(path/"config.json")
     def of_sweep(path): return path.name in _OWN or (re.fullmatch("[0-9a-f]{12}", path.name) and is_run(path))
-    return "run" if is_run(folder) else "sweep" if any(map(of_sweep, _folders(folder))) else ""
+    return "run" if is_run(folder) else "sweep" if any(map(of_sweep, _folder_lines(folder))) else ""
 
 def kind_of(
     folder, # any path
@@ -142,7 +142,7 @@ def kind_of(
     "What a folder is to this package, by the names of what is in it; no deeper, for it can be anyone's home."
     folder = Path(folder)
     if not folder.is_dir(): return ""
-    inside = [p for p in _folders(folder) if p.name[0] != "."]
+    inside = [p for p in _folder_lines(folder) if p.name[0] != "."]
     return _kind_of_one(folder) or ("both" if any(map(_kind_of_one, inside)) else "")
 
 def check_kind(

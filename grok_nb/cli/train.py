@@ -19,14 +19,14 @@ from .terminal import add_command, out_figure, say, whole
 # %% ../../nbs/cli/02_train.ipynb #59ad9eef
 _FORMS = {"speed-up": "{:.2f}x", "test at the end": "{:.3f}"}
 
-def _head(column:str) -> str: # in words
+def _column_words(column:str) -> str: # in words
     if column.startswith("test"): return f"{column.removeprefix('test')} % test"
     return {"fit": "99 % train", "final_test_acc": "test at the end"}.get(column, column)
 
 def _in_text(table): # of steps and ratios: the same, in text
     def cell(form, x): return "-" if x is None or math.isnan(x) else form.format(x)
     def text(column): return column.map(lambda x: cell(_FORMS.get(column.name, "{:,.0f}"), x))
-    return table.rename(columns=_head).apply(text)
+    return table.rename(columns=_column_words).apply(text)
 
 def show_steps(
     table, # of `compare`

@@ -38,56 +38,57 @@ _Listing.__repr__ = _shown_whole(pd.DataFrame.__repr__)
 _Listing._repr_html_ = _shown_whole(pd.DataFrame._repr_html_)
 
 # %% ../../nbs/display/06_catalogue.ipynb #2ed7001f
-def _rows_with(registry, words:tuple) -> pd.DataFrame: # of a registry: those that hold all of the words
-    table = registry.table()
-    text = table.index.astype(str) + " " + table["what it is"] + " " + table["arguments"]
-    kept = [all(word.lower() in line.lower() for word in words) for line in text]
-    return _Listing(table[kept])
+def _rows_with(
+    table:pd.DataFrame, # of text, by name
+    words:tuple,
+) -> pd.DataFrame: # the rows that hold all of the words
+    lines = [" ".join(map(str, row)).lower() for row in table.itertuples()]
+    return _Listing(table[[all(word.lower() in line for word in words) for line in lines]])
 
 # %% ../../nbs/display/06_catalogue.ipynb #e54e3ffc
 def tasks(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Tasks that a config can name, `task=...`; a formula such as \"x^2+xy\" is one too."
-    return _rows_with(TASKS, words)
+    return _rows_with(TASKS.table(), words)
 
 def models(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Networks that a config can name, `model=...`."
-    return _rows_with(MODELS, words)
+    return _rows_with(MODELS.table(), words)
 
 def losses(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Losses that a config can name, `loss=...`."
-    return _rows_with(LOSSES, words)
+    return _rows_with(LOSSES.table(), words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #ba9dd76f
 def methods(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Methods that a config can name, `method=...`; several are joined by \"+\"."
-    return _rows_with(METHODS, words)
+    return _rows_with(METHODS.table(), words)
 
 def optimizers(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Optimisers that a config can name, `optimizer=...`; \"torch:CLASS\" and \"pytorch_optimizer:CLASS\" are others."
-    return _rows_with(OPTIMIZERS, words)
+    return _rows_with(OPTIMIZERS.table(), words)
 
 def schedules(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Schedules of the learning rate that a config can name, `schedule=...`."
-    return _rows_with(SCHEDULES, words)
+    return _rows_with(SCHEDULES.table(), words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #674d5966
 def probes(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> what it is, arguments with their defaults
     "Probes that a config can name, `probes=...`."
-    return _rows_with(MEASURES, words)
+    return _rows_with(MEASURES.table(), words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #c1634e8a
 def settings(
@@ -98,15 +99,13 @@ def settings(
     own = [f for f in fields(RunConfig) if not f.name.endswith("_args")]
     def default(f): return shown(f.default_factory() if f.default is MISSING else f.default)
     rows = {f.name: [comments.get(f.name, ""), default(f)] for f in own}
-    kept = {k: v for k, v in rows.items() if all(word.lower() in " ".join([k, *v]).lower() for word in words)}
-    frame = pd.DataFrame.from_dict(kept, orient="index", columns=["what it is", "default"])
-    return _Listing(frame.rename_axis("setting"))
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["what it is", "default"])
+    return _rows_with(frame.rename_axis("setting"), words)
 
 # %% ../../nbs/display/06_catalogue.ipynb #2b437724
 def experiments(
     *words:str, # only lines that hold all of them
 ) -> pd.DataFrame: # name -> why it is run
     "Named sweeps; `experiment(NAME).configs()` gives the runs of one."
-    rows = {name: e.why for name, e in EXPERIMENTS.items()
-            if all(word.lower() in f"{name} {e.why}".lower() for word in words)}
-    return _Listing(pd.DataFrame({"why": pd.Series(rows, dtype=object)}).rename_axis("sweep"))
+    why = pd.Series({name: e.why for name, e in EXPERIMENTS.items()}, name="why").rename_axis("sweep")
+    return _rows_with(why.to_frame(), words)

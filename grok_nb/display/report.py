@@ -73,11 +73,12 @@ def pictures(
     return {"Curves": curves, "Time to grok": times}
 
 # %% ../../nbs/display/07_report.ipynb #a9366adf
-_STEPS = "steps", "fit", "test95", "test99", "test80", "test85", "grokked"
+def _is_step(column:str) -> bool: # of the summary
+    return column in ("steps", "fit", "grokked") or column.startswith("test") # "test95", and whatever levels there are
 
 def _cell(column:str, value) -> str: # of the summary
-    if value is None or value != value: return "-" if column in _STEPS else ""
-    if column in _STEPS: return f"{value:,.0f}"
+    if value is None or value != value: return "-" if _is_step(column) else ""
+    if _is_step(column): return f"{value:,.0f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 def runs_rows(
@@ -85,15 +86,20 @@ def runs_rows(
 ) -> tuple: # (heads, rows)
     "A row a run."
     own = [k for k in config_columns(table.configs) if k in table.summary]
-    columns = [*own, *(k for k in ("status", *_STEPS, "final_test_acc", "seconds") if k in table.summary), "hash"]
+    levels = [k for k in table.summary if k.startswith("test")]
+    ends = "status", "steps", "fit", *levels, "grokked", "final_test_acc", "seconds"
+    columns = [*own, *(k for k in ends if k in table.summary), "hash"]
     rows = [[_cell(k, v) for k, v in zip(columns, row)] for row in table.summary[columns].itertuples(index=False)]
-    return [label(k) if k in ("fit", *_STEPS[2:], "final_test_acc") else k for k in columns], rows
+    return [label(k) if k in ("fit", *levels, "grokked", "final_test_acc") else k for k in columns], rows
+
+def _states(table:Table) -> pd.Series: # of its runs, in words
+    return table.summary.get("status", pd.Series("done", table.summary.index)).astype(str)
 
 def failures(
     table:Table, # of a sweep
 ) -> list: # of text
     "What failed or diverged, and what was found and left alone."
-    bad = table.summary[~table.summary.get("status", pd.Series("done", table.summary.index)).astype(str).isin(["done"])]
+    bad = table.summary[_states(table) != "done"]
     return [f"{r.hash}: {r.status}" for r in bad.itertuples()] + list(table.problems)
 
 # %% ../../nbs/display/07_report.ipynb #525fcd5b
@@ -153,8 +159,8 @@ def report(
     "A sweep as one file."
     check_argument("title", title, str)
     if not isinstance(table, Table) or not len(table.summary): raise GrokError("the table has no runs to report")
-    states = table.summary.get("status", pd.Series(["done"]*len(table.summary))).astype(str).str.split("[: ]").str[0]
-    counts = ", ".join(f"{n} {state}" for state, n in states.value_counts().items())
+    counts = _states(table).str.split("[: ]").str[0].value_counts()
+    counts = ", ".join(f"{n} {state}" for state, n in counts.items())
     body = "".join(f"<h2>{html.escape(k)}</h2>{v}" for k, v in _sections(table, by).items())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

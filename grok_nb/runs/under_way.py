@@ -62,7 +62,8 @@ def kept_warnings(
         finally:
             for text in () if asked_to_stop(told) else map(str, (o.message for o in caught)):
                 name = hashlib.sha256(gist(text).encode(errors="replace")).hexdigest()[:12]
-                with suppress(OSError), open(Path(told, f"{name}.note"), "x") as file: file.write(text)
+                path, how = Path(told, f"{name}.note"), dict(encoding="utf-8", errors="backslashreplace")
+                with suppress(OSError), open(path, "x", **how) as file: file.write(text)
 
 # %% ../../nbs/runs/00_under_way.ipynb #038b57f4
 class UnderWay:
@@ -103,11 +104,11 @@ class UnderWay:
 # %% ../../nbs/runs/00_under_way.ipynb #0317ec6f
 def steps_told(
     told:Path, # folder
-    budgets:dict, # hash -> steps
+    hashes, # of runs
 ) -> int:
     "How far the runs under way are, together."
     found = 0
-    for h in list(budgets):
+    for h in hashes:
         with suppress(OSError, ValueError): found += int(Path(told, f"{h}.step").read_text())
     return found
 
@@ -131,7 +132,7 @@ def _warn(self:UnderWay): # of what is new
     for path in sorted(self.folder.glob("*.note")):
         if path.name in self.said: continue
         self.said.add(path.name)
-        with suppress(OSError): note(path.read_text())
+        with suppress(OSError): note(path.read_text("utf-8"))
 
 @patch
 def done(self:UnderWay,
