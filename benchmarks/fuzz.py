@@ -7,6 +7,7 @@ Every public function of the rooms below is called with good arguments of which 
 takes longer than a second, raises anything but GrokError, or ends the process is printed.
 """
 import argparse
+import ctypes
 import errno
 import importlib
 import inspect
@@ -389,6 +390,7 @@ def outcome(call):
 def resident(kind="VmRSS"):
     "Bytes that this process holds, after which its peak is counted anew; or that peak, \"VmHWM\"."
     if kind == "VmRSS":
+        ctypes.CDLL(None).malloc_trim(0)  # what is free but kept would be given out again, unseen
         Path("/proc/self/clear_refs").write_text("5")
     return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 
@@ -399,6 +401,7 @@ def limit_memory(more=MEMORY):
     What it has it may have given back to its allocator, which gives it out again whatever this limit is: `outcome` looks
     at the peak as well.
     """
+    ctypes.CDLL(None).malloc_trim(0)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + more, used + more))
 
