@@ -108,10 +108,17 @@ def rewritten(path, change):
 
 # ---------------------------------------------------------------------------------------------------------------------
 
+def seconds(count):
+    "So many seconds of a core that adds up a million squares in a tenth of one; more of a slower one."
+    start = time.process_time()
+    sum(i * i for i in range(1_000_000))
+    return count * max(1., (time.process_time() - start) / .1)
+
+
 def test_one_row_a_claim_within_seconds():
     start = time.process_time()
     table = claims()
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < seconds(3)
     assert list(table["claim"]) == list(CLAIMS)
     assert len(show_claims(table).splitlines()) == len(CLAIMS)
     assert set(claims("c9")["claim"]) == {"C9"}
@@ -121,7 +128,7 @@ def test_a_whole_set_of_tables_within_seconds(made, monkeypatch):
     monkeypatch.setattr("grok_nb.claims.statistics.results", lambda name=None: results(name, made))
     start = time.process_time()
     table = claims().set_index("claim")
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < seconds(3)
     planned = {part.claim for part in PARTS} - {part.claim for part in PARTS if not set(part.runs) <= {"p59", "p113", "mnist"}}
     assert not (table.loc[sorted(planned), "verdict"] == "not run").any(), table["verdict"]
     assert table.loc["C3", "verdict"] == "checked"

@@ -127,7 +127,7 @@ def test_output_fits_any_terminal(tmp_path):
     command = f"{sys.executable} -m grok_nb list settings | head -1; exit ${{PIPESTATUS[0]}}"
     told = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert told.returncode in (0, 141) and told.stdout.count("\n") == 1 and not told.stderr
-    code, _, err = finish(grok_nb("status", tmp_path / "a\x1b[31mb"))
+    code, _, err = finish(grok_nb("status", "a\x1b[31mb", cwd=tmp_path))
     assert code == 2 and "\x1b" not in err and "x1b[31mb" in err
 
 

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, in a process of its own; and its outputs are up to date.
+"""Every notebook runs from top to bottom, in a process of its own, two at a time; and its outputs are up to date.
 
 Committed outputs are compared with those of the execution, cell by cell. The same machine gives the same outputs to
 the bit. Another kind of processor adds in another order, and the difference depends on what a cell does: statistics of
@@ -35,7 +35,6 @@ def executions(tmp_path_factory):
     shutil.copytree(ROOT / "nbs", copy)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     left, done = iter(NOTEBOOKS), {}
-    at_once = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # the other core has other tests
 
     def execute(_):
         with subprocess.Popen([sys.executable, Path(__file__).parent / "run_notebook.py"], env=env, text=True,
@@ -47,8 +46,8 @@ def executions(tmp_path_factory):
                 server.stdin.flush()
                 done[name] = int(server.stdout.readline()), said.read_text(errors="replace"), out
 
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(execute, range(at_once)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(execute, range(2)))
     return done
 
 

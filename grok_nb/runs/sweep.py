@@ -297,12 +297,15 @@ def _marked(
     marks, # folder
 ): # function of such a list: (first hash, what `run` gives); where its process is killed, a mark of that name stays
     boss = os.getpid()
+    def leave_if_alone(): # nobody waits for this worker any more
+        if os.getpid() != boss and gone_with(boss).is_set(): os._exit(1)
     def one(job):
-        if os.getpid() != boss and gone_with(boss).is_set(): os._exit(1) # nobody waits for it any more
+        leave_if_alone()
         mark = Path(marks, job[0].hash)
         with suppress(OSError): mark.touch() # on another machine there is no such folder, and no need of one
         outcome = run(job)
         with suppress(OSError): mark.unlink(missing_ok=True)
+        leave_if_alone()
         return job[0].hash, outcome
     return one
 
