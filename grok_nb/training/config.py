@@ -46,11 +46,15 @@ def component_arguments(
 
 # %% ../../nbs/training/00_config.ipynb #cfg00034
 def _elsewhere(word:str) -> list: # of at most one hint: where such a word, or one like it, would be taken
-    takes = {o: f"{component} {name!r}" for component, registry in COMPONENTS.items() for name in registry
-             for o in registry.arguments(name)}
+    takes = {}
+    for component, registry in COMPONENTS.items():
+        for name in registry:
+            for o in registry.arguments(name): takes.setdefault(o, []).append(f"{component} {name!r}")
     near = difflib.get_close_matches(word, [*takes, *(f.name for f in fields(RunConfig))], 1, .75)
-    if word in takes: return [f" it is one of {takes[word]}: name that too, or leave {word} out."]
-    return [f" Did you mean {o} ({takes[o]})?" if o in takes else f" Did you mean {o}?" for o in near]
+    if word in takes:
+        those = ", ".join(takes[word][:3]) + ", ..."*(len(takes[word]) > 3)
+        return [f" it is one of {those}: name that too, or leave {word} out."]
+    return [f" Did you mean {o} ({takes[o][0]})?" if o in takes else f" Did you mean {o}?" for o in near]
 
 def _refuse_word(word:str, names:dict): # component -> name
     takes = "; ".join(f"{component} {name!r} takes {', '.join(component_arguments(component, name)) or 'nothing'}"
