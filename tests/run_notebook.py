@@ -15,8 +15,8 @@ from execnb.shell import CaptureShell
 from fastcore.nbio import read_nb, write_nb
 
 # What most notebooks import and none changes.
-LIBRARIES = ["torch", "pandas", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "matplotlib.pyplot", "ruptures", "ipywidgets",
-             "joblib", "cloudpickle", "tqdm.auto", "fastcore.test", "IPython.display", "execnb.shell"]
+LIBRARIES = ["torch", "torch._dynamo", "pandas", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "matplotlib.pyplot",
+             "ruptures", "ipywidgets", "joblib", "cloudpickle", "tqdm.auto", "fastcore.test", "IPython.display", "execnb.shell"]
 
 
 def main(notebook, out):
