@@ -199,16 +199,17 @@ def judged(self:Recipe,
     return {e: _decided(e, x) for e, x in self.values(table, quick).items()}
 
 # %% ../../nbs/claims/26_recipe.ipynb #2131f0e7
-WORDS = "reproduces", "in part", "does not", "not run"
+WORDS = "reproduces", "in part", "does not", "undecided", "not run"
 
 def word(
     judged:dict, # `Expected` -> `Verdict`
 ) -> str: # one of `WORDS`
-    "All that the paper shows is found, or some of it, or none."
+    "All that the paper shows is found, or some of it, or none; undecided: none, and nothing speaks against it either."
     words = [v.verdict for e, v in judged.items() if not e.why]
     if not words or "not run" in words: return "not run"
     held = words.count("holds")
-    return "reproduces" if held == len(words) else "in part" if held else "does not"
+    if held: return "reproduces" if held == len(words) else "in part"
+    return "undecided" if set(words) == {"undecided"} else "does not"
 
 # %% ../../nbs/claims/26_recipe.ipynb #ed107a6c
 def number(x:float) -> str:
