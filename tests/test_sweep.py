@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grok_nb.claims.experiments import experiment
-from grok_nb.runs.table import read_store, results
+from grok_nb.runs.table import join, make_table, read_store, results
 from grok_nb.runs.sweep import sweep
 from grok_nb.training.history import same_history
 from grok_nb.training.run import is_done
@@ -257,3 +257,12 @@ def test_a_shipped_table_is_what_its_sweep_gives(tmp_path):
     for key in again.history.select_dtypes("number"):
         a, b = shipped.history[key], again.history[key]
         assert ((a - b).abs() <= 1e-5 * b.abs().clip(lower=1e-6)).where(b.notna(), a.isna()).all(), key
+
+
+def test_tables_join_where_the_first_has_a_setting_in_which_its_runs_do_not_differ():
+    one, other = grid(seed=0, p=13, train_frac=[.5, .6])  # noqa: F821
+    done = {"status": "done", "seconds": 1.}
+    old = make_table({}, {one.hash: one}, {one.hash: done})
+    old.summary["train_frac"] = .5  # as in a table that shipped when other runs of its sweep were still to come
+    both = join(old, make_table({}, {other.hash: other}, {other.hash: done})).summary
+    assert both.columns.is_unique and sorted(both["train_frac"]) == [.5, .6]

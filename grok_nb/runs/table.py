@@ -291,7 +291,7 @@ def results(
 
 # %% ../../nbs/runs/00_table.ipynb #6b80a8b2
 def _resettled(frame:pd.DataFrame, before:pd.DataFrame, after:pd.DataFrame) -> pd.DataFrame: # with other config columns
-    own = [k for k in frame if k not in before and k != "hash"]
+    own = [k for k in frame if k not in before and k not in after and k != "hash"]
     return pd.concat([after.loc[frame["hash"]].reset_index(), frame[own].reset_index(drop=True)], axis=1)
 
 # %% ../../nbs/runs/00_table.ipynb #951a1464
