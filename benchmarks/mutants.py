@@ -131,7 +131,7 @@ MUTANTS = [
     ("runs.sweep", "            if status != \"done\": status = train_with", "            status = train_with", NB),
     # intervals, forecasts, transitions
     ("analysis.judge", "round((1-level)/2, 12)", "round(1-level, 12)", NB),
-    ("analysis.judge", "        if rank_tail(n, middle) <= alpha: low = middle", "        if rank_tail(n, middle) < 2*alpha: low = middle", NB),
+    ("analysis.judge", "rank_tails(n), alpha, side", "rank_tails(n), 2*alpha, side", NB),
     ("analysis.forecast", "    return \"\" if value in seen else", "    return \"\" if True else", NB),
     ("analysis.forecast", "own, *drawn = _auc_draws(y, scores, groups, draws)\n", "own, *drawn = _auc_draws(y, -scores, groups, draws)\n", NB),
     ("analysis.forecast", "if odd := \", \".join(filter(None, odd)):", "if not (odd := True):", NB),

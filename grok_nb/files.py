@@ -445,11 +445,13 @@ def csv_bytes(
     except UnicodeEncodeError as e: raise GrokError(f"this table cannot be written: {e}") from None
 
 # %% ../nbs/01_files.ipynb #49d0e3fa
-def _unzip(data:bytes, limit:float)->bytes: # a gzip file; looked through before memory is taken
+def _unzip(data:bytes, limit:float)->bytes: # a gzip file, no further than the limit
+    parts = []
     with gzip.open(io.BytesIO(data)) as file:
-        while file.read(1 << 20):
+        while part := file.read(1 << 20):
             if file.tell() > limit: raise GrokError(f"it unzips to more than {limit:.0f} bytes")
-    return gzip.decompress(data)
+            parts.append(part)
+    return b"".join(parts)
 
 def read_csv(
     path, # a gzipped csv file

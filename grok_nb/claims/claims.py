@@ -32,7 +32,7 @@ class Row:
     runs:pd.DataFrame=None # of a statistic of all runs, a row a run
 
 def _whole_row(part:Part, setting:Setting, content:Callable) -> Row: # a run in the place of a seed; its rows in order
-    planned, table = {c.hash for c in setting.planned()}, content(setting.table).table
+    planned, table = set(setting.runs), content(setting.table).table
     there = set() if table is None else planned & set(table.configs)
     rows = TOGETHER[part.statistic].rows(table) if there == planned else None
     seeds = Seeds(tuple(planned), dict.fromkeys(there))
@@ -202,7 +202,7 @@ def runs_shown(
 ) -> tuple: # (histories, words that say which seeds they are)
     "The runs of a method of the plan that ship, or what was explored where none does."
     setting, names = SETTINGS[check_name("setting", kind, SETTINGS)], results()
-    wanted = {c.hash for c in setting.planned() if c.method == method}
+    wanted = {h for h, c in setting.runs.items() if c.method == method}
     there = results(setting.table).runs(method=method) if setting.table in names else []
     if runs := [h for h in there if h["hash"].iloc[0] in wanted]:
         of = "" if len(runs) == len(wanted) else f" of {len(wanted)}"

@@ -10,7 +10,7 @@ __all__ = ['SETTINGS', 'READINGS', 'SMALL_TELLS', 'TOGETHER', 'Setting', 'reader
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,10 @@ class Setting:
     levels:tuple=(.95,) # of test accuracy: the grok
     pmi:str="pmi/embed:resid_post"
     pe:str="pe/resid_post"
+
+    @cached_property
+    def runs(self) -> dict: # hash -> `RunConfig`, of the plan
+        return {c.hash: c for c in self.planned()}
 
 SETTINGS = {
     "p59": Setting("p = 59", "fresh_p59", fresh_p59),
@@ -190,7 +194,7 @@ def planned_runs(
     reading:Reading,
 ) -> dict: # seed -> hashes of its runs, in the order of the reading's methods
     "The runs that the plan names for a statistic."
-    found = {(c.method, c.seed): c.hash for c in setting.planned() if c.probes or not reading.watched}
+    found = {(c.method, c.seed): h for h, c in setting.runs.items() if c.probes or not reading.watched}
     seeds = dict.fromkeys(seed for method, seed in found if method == reading.methods[0])
     whole = [seed for seed in seeds if all((method, seed) in found for method in reading.methods)]
     return {seed: tuple(found[method, seed] for method in reading.methods) for seed in whole}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import check_name, check_number, check_whole
 from .named import MAX_WIDTH, Named
 from .products import product
+from .transformer import drawn
 
 # %% ../../nbs/models/06_mlps.ipynb #pml00007
 INPUTS = ("onehot", "tied", "untied")
@@ -31,7 +32,7 @@ class Operands(nn.Module):
         self.n_tokens, self.operands, self.inputs = n_tokens, operands, check_name("inputs", inputs, INPUTS)
         tables = {"onehot": 0, "tied": 1, "untied": operands}[inputs]
         self.width = check_whole("d_model", d_model, 1, MAX_WIDTH) if tables else n_tokens
-        if tables: self.W_E = nn.Parameter(torch.randn(tables, n_tokens, d_model, generator=generator) * d_model**-0.5)
+        if tables: self.W_E = nn.Parameter(drawn(tables, n_tokens, d_model, scale=d_model**-0.5, generator=generator))
 
     def forward(self,
         x:Tensor, # (n, operands) int64

@@ -367,11 +367,13 @@ def _open_store(store:Path, configs:list):
             except GrokError: pass # what stands there is not ours: the table names it
     except OSError as e: raise GrokError(f"cannot write in {store}: {e}") from None
 
-def _unfinished(store:Path, configs:list, retry:bool) -> list: # configs that have a run to do
+def _unfinished(store:Path, configs:list, retry:bool) -> tuple: # (configs with a run to do, table if there are none)
     begun_stacks(store) # what is done of them is cleared away
-    status = read_store(store, configs).summary.set_index("hash")["status"].astype(str)
+    table = read_store(store, configs)
+    status = table.summary.set_index("hash")["status"].astype(str)
     skipped = ("damaged",) if retry else ("damaged", "failed")
-    return [c for c in configs if not is_done(store/c.hash) and not status[c.hash].startswith(skipped)]
+    todo = [c for c in configs if not is_done(store/c.hash) and not status[c.hash].startswith(skipped)]
+    return todo, None if todo else table
 
 # %% ../../nbs/runs/02_sweep.ipynb #a756bab0
 def sweep(
@@ -389,7 +391,7 @@ def sweep(
     if not configs: raise GrokError("no configs to run; give at least one")
     n_jobs, stack = check_whole("n_jobs", len_cores() if n_jobs is None else n_jobs, 1), check_whole("stack", stack, 1)
     _open_store(store, configs)
-    todo = _unfinished(store, configs, retry)
+    todo, table = _unfinished(store, configs, retry)
     if stack == 1 and not quiet and _stacking_pays(todo):
         note("many of these runs are small and differ only in their seed: stack=16 does about three times as many in "
              "the same time, equal within rounding but not to the bit")
@@ -403,7 +405,7 @@ def sweep(
         _run_all(busy, partial(run, wait=True), workers, under_way, partial(_give_up, store))
         stopped = under_way.stopped or pressed()
     if stopped: raise KeyboardInterrupt(_stopped_text(store, configs))
-    return _swept(store, configs, scheduler)
+    return _swept(store, read_store(store, configs) if todo else table, scheduler)
 
 def _stopped_text(store:Path, configs:list) -> str: # what is kept, how to go on
     done = sum(is_done(store/c.hash) for c in configs)
@@ -415,8 +417,7 @@ def _give_up(store:Path, job:list): # a run, or a stack, that has cost too many 
     for c in job: _keep_error(store, c, why)
     _drop_stack([c.hash for c in job], store)
 
-def _swept(store:Path, configs:list, scheduler:str) -> Table: # and whatever is wrong with it is said
-    table = read_store(store, configs)
+def _swept(store:Path, table:Table, scheduler:str) -> Table: # and whatever is wrong with it is said
     for problem in table.problems: note(problem)
     left = (table.summary["status"] == "left").sum()
     if scheduler and left: raise GrokError(f"{left} runs are not in {store}: the workers must see it under this path")

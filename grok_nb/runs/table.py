@@ -75,18 +75,19 @@ def make_table(
 ) -> Table:
     "Put runs together."
     columns = config_columns(configs)
-    settings = {h: columns.loc[h].to_dict() for h in configs}
+    settings = columns.to_dict("index")
     ends = {h: summarise(history, configs[h]) for h, history in histories.items()}
     summary = pd.DataFrame([{"hash": h, **settings[h], **extra.get(h, {}), **ends.get(h, {})} for h in configs])
     return Table(_long(columns, histories), summary, configs, list(problems))
 
 def _long(columns:pd.DataFrame, histories:dict) -> pd.DataFrame: # all histories, each beside its settings
     if not histories: return pd.DataFrame(columns=["hash", *columns, "step"])
-    parts = [history.copy(deep=False) for history in histories.values()]
+    parts = [history.copy(deep=False) if history.attrs else history for history in histories.values()]
     for part in parts: part.attrs = {} # they would be compared and copied at every turn
-    place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    settings = columns.loc[list(histories)].infer_objects().reset_index().take(place).reset_index(drop=True)
-    return pd.concat([settings, pd.concat(parts, ignore_index=True)], axis=1)
+    long, lengths = pd.concat(parts, ignore_index=True), [len(part) for part in parts]
+    settings = columns.loc[list(histories)].infer_objects().reset_index()
+    for i, k in enumerate(settings): long.insert(i, k, settings[k].array.repeat(lengths)) # beside another table would
+    return long # take room for both
 
 # %% ../../nbs/runs/00_table.ipynb #645d8f30
 def _has(config:RunConfig, name:str, value) -> bool: # arguments are the same if what is not given is as the defaults
@@ -181,8 +182,7 @@ def environments(
 
 # %% ../../nbs/runs/00_table.ipynb #5d08f2f1
 def _end(store:Path, config:RunConfig, status:str) -> str: # the status, or the error that ended the run
-    path = error_file(store, config)
-    if status not in ("left", "interrupted") or not path.exists(): return status
+    if status not in ("left", "interrupted") or not (path := error_file(store, config)).exists(): return status
     text = str(read_json(path).get("error"))[:2000]
     return "failed: " + "".join(c if c.isprintable() else " " for c in text)
 
@@ -221,8 +221,8 @@ def read_store(
             problems.append(f"{e}; left alone, move it away to run it again")
             if folder.name in wanted: extra[folder.name] = dict(status=f"damaged: {e}")
             continue
-        found[config.hash] = config
-        if history is not None and len(history): histories[config.hash] = history
+        found[folder.name] = config
+        if history is not None and len(history): histories[folder.name] = history
     configs = wanted if configs is not None else found
     return make_table({h: histories[h] for h in configs if h in histories}, configs, extra, problems)
 

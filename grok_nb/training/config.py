@@ -28,7 +28,7 @@ from ..tasks.task import TASKS
 from ..models.losses import LOSSES
 from ..models.registry import MODELS
 from ..methods.registry import METHODS, make_methods
-from ..methods.optimizers import OPTIMIZERS, SCHEDULES, make_optimizers, make_schedule
+from ..methods.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer_args, make_schedule
 from ..measures.probes import MEASURES, probe_spec
 
 # %% ../../nbs/training/00_config.ipynb #cfg00031
@@ -118,9 +118,9 @@ _STAND_IN = SimpleNamespace(x_train=torch.zeros(1, 2, dtype=torch.long), y_train
 def _check_component(component:str, name:str, args:str): # as JSON
     args = json.loads(args)
     if component == "method": make_methods(name, args)
+    elif component == "optimizer": check_optimizer_args(name, args)
     else: COMPONENTS[component].check(name, args)
     if component == "schedule": make_schedule(name, 1, **args)
-    if component == "optimizer": make_optimizers(name, {"W": torch.zeros(2, 2, requires_grad=True)}, **args)
     if component == "model" and name in MODELS.shipped:
         with torch.device("meta"): MODELS[name](_STAND_IN, **args)
 

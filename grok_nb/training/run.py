@@ -342,13 +342,14 @@ def read_history(
         raise GrokError(f"{path} lacks {', '.join(sorted(lacking))}")
     if taken := sorted(taken_columns(config) & set(history)):
         raise GrokError(f"{path} has a column {taken[0]!r}, which is a setting's")
-    if odd := [k for k, kind in history.dtypes.items() if len(history) and kind.kind not in "iuf"]:
-        raise GrokError(f"{path}: {odd[0][:80]!r} are not numbers")
-    steps = history["step"]
+    if len(history) and history.to_numpy().dtype.kind not in "iuf": # all columns at once: much faster than one by one
+        odd = next(k for k, kind in history.dtypes.items() if kind.kind not in "iuf")
+        raise GrokError(f"{path}: {odd[:80]!r} are not numbers")
+    steps = history["step"].to_numpy()
     if len(steps) and not (steps.dtype.kind in "iu" and 0 <= steps.min() and steps.max() <= config.steps):
         raise GrokError(f"{path}: its steps are not whole numbers from 0 to {config.steps}")
-    if not (steps.is_monotonic_increasing and steps.is_unique): raise GrokError(f"{path}: its steps are not in order")
-    return timed_by(history, config)
+    if (steps[1:] <= steps[:-1]).any(): raise GrokError(f"{path}: its steps are not in order")
+    return history
 
 # %% ../../nbs/training/04_run.ipynb #run00072
 def _stamp(folder:Path): # of `run.json`; None: it is not there
@@ -418,7 +419,8 @@ def _stranger(folder:Path, config:RunConfig, task, needs:list) -> Run: # all of 
         raise GrokError(f"{folder} is not finished, and needs what is not known here: {', '.join(needs)}")
     known = _task_if_known(config, task)
     frames = {} if known is None else read_frames(folder, config, known)
-    return Run(config, read_history(folder, config), frames, network=network, **read_about(folder))
+    history = timed_by(read_history(folder, config), config)
+    return Run(config, history, frames, network=network, **read_about(folder))
 
 # %% ../../nbs/training/04_run.ipynb #96d07a57
 def load_run(
@@ -442,7 +444,7 @@ def _loaded(folder:Path, config:RunConfig, task) -> Run:
     elif about is None:
         raise GrokError(f"{folder} has nothing to read yet; the first checkpoint comes after half a minute")
     else: note(f"{folder} holds no checkpoint that is whole: the model is that of step 0")
-    history = None if about is None else read_history(folder, config)
+    history = None if about is None else timed_by(read_history(folder, config), config)
     gone_on = about is None or (about["status"] == "interrupted" and state and len(state["rows"][0]) > len(history))
     if gone_on:
         now = _at(config, task, state)
