@@ -238,7 +238,8 @@ def goods():
     }
     for name in MEASURES:
         found[f"measures.probes.{name}"] = lambda name=name: probe_arguments(name)
-    return found
+    import fuzz_face  # it takes the good arguments above
+    return found | {f"face.{name}": good for name, good in fuzz_face.GOOD.items()}
 
 
 OURS = {"errors": ("value", "a", "b"), "measures.features.check_read": ("read",), "measures.information.check_layer_pairs": ("pairs",),
@@ -260,14 +261,21 @@ def probe_arguments(name):
 
 def public(room):
     "name -> function or class that a room exports."
+    if room == "face":
+        import fuzz_face
+        return {name: fuzz_face.call(name) for name in fuzz_face.GOOD}
     module = importlib.import_module(f"grok_nb.{room}")
     return {name: getattr(module, name) for name in module.__all__}
 
 
 def missing():
     "Public names that are neither called here nor named in `SKIP`."
+    import fuzz_face
+    import grok_nb
     known = goods()
-    return [f"{room}.{name}" for room in ROOMS for name in public(room) if f"{room}.{name}" not in known and name not in SKIP]
+    called = {name.rpartition(".")[2] for name in known} | set(SKIP) | set(fuzz_face.SKIP)
+    return [f"{room}.{name}" for room in ROOMS for name in public(room) if f"{room}.{name}" not in known and name not in SKIP] \
+        + [f"grok_nb.{name}" for name in grok_nb.__all__ if name not in called]
 
 
 # Odd arguments
@@ -311,13 +319,14 @@ def shown(value):
 
 def wrong_calls(n, number, only=None):
     "(what is called, function) of n calls, the same for the same number."
+    import fuzz_face
     rng, known = random.Random(number), goods()
     names = sorted(k for k in known if only is None or k.startswith(only))
     for _ in range(n):
         name = rng.choice(names)
         room, _, function = name.rpartition(".")
         args = known[name]()
-        free = OURS.get(name, OURS.get(room, args))
+        free = OURS.get(name, OURS.get(room, args)) if room != "face" else fuzz_face.WRITTEN_BY_US.get(function, args)
         free = sorted(k for k in args if k in free) if not name.startswith("errors.check_name") else ["name" if name == "errors.check_name" else "names"]
         change = rng.sample(free, min(len(free), rng.choice([1, 1, 2])))
         changes = {k: odd(rng) for k in change}
