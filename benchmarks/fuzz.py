@@ -1,9 +1,10 @@
 """Wrong arguments, at random: GrokError or an answer, within a second and 256 MB more; nothing else.
 
-python benchmarks/fuzz.py [--calls 10000] [--probes 10000] [--seed 0]
+python benchmarks/fuzz.py [--calls 10000] [--probes 10000] [--methods 3000] [--seed 0]
 
-Every public function of the rooms below is called with good arguments of which one or two are replaced by odd ones;
-`test_fuzz.py` sees to it that none is left out. A call runs in a fork of this process whose memory is limited. One that
+Every public function of the rooms below, and of what `grok_nb` names itself (`fuzz_face.py`), is called with good
+arguments of which one or two are replaced by odd ones; `test_fuzz.py` sees to it that none is left out. Probes are called
+on two networks, and methods train for three steps. A call runs in a fork of this process whose memory is limited. One that
 takes longer than a second, raises anything but GrokError, or ends the process is printed.
 """
 import argparse
@@ -456,11 +457,13 @@ def warm_up():
             public(room)[function](**good())
 
 
-def report(calls, probes, number):
+def report(calls, probes, number, methods=3000):
     "Try so many of each, print what is wrong and the figures; how many were wrong."
+    import fuzz_face
     warm_up()
     bad = 0
-    for what, tried in (("calls of public functions", wrong_calls(calls, number)), ("probes", wrong_probes(probes, number))):
+    for what, tried in (("calls of public functions", wrong_calls(calls, number)), ("probes", wrong_probes(probes, number)),
+                        ("runs by a method", fuzz_face.wrong_methods(methods, number))):
         found = judged(tried)
         for call, said in failures(found):
             print(f"  {call}: {said}")
@@ -474,7 +477,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--probes", type=int, default=10_000)
+    parser.add_argument("--methods", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sys.exit(bool(report(args.calls, args.probes, args.seed)))
+    sys.exit(bool(report(args.calls, args.probes, args.seed, args.methods)))

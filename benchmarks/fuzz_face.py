@@ -62,7 +62,7 @@ CALLS = {  # name -> function of keywords; `grok_nb`'s own where none stands her
     "compare": lambda a, b, hold, levels: grok_nb.compare(a, b, hold=hold, levels=levels),
     "plot": lambda what, by, measure: grok_nb.plot(what, by=by, measure=measure),
     "plot_runs": lambda a, b, measure: grok_nb.plot_runs(a, b, measure=measure),
-    "make_task": lambda name, args: grok_nb.make_task(name, **args) if isinstance(args, dict) and all(isinstance(k, str) for k in args) else None,
+    "make_task": lambda name, args: grok_nb.make_task(name, **args) if isinstance(args, dict) and all(isinstance(k, str) and k != "name" for k in args) else None,
     "RunConfig": lambda name, value: grok_nb.RunConfig(**{name: value}) if isinstance(name, str) else None,
     "paper_config": lambda task, method: grok_nb.paper_config(task, method),
     "grid": lambda task, seed, lr: grok_nb.grid(task, seed=seed, lr=lr),
@@ -122,7 +122,7 @@ GOOD = {  # name -> function that makes good arguments
     "live": lambda: dict(config=small(), task=None),
     **{name: lambda: dict(word="add") for name in ("experiments", "losses", "optimizers", "probes", "schedules", "settings", "methods", "models", "tasks")},
 }
-WRITTEN_BY_US = {"sweep": ("configs", "store", "retry", "save_every", "stack")}  # the others start processes
+WRITTEN_BY_US = {"plot_methods": ("histories", "hold"), "sweep": ("configs", "store", "retry", "save_every", "stack")}  # the others start processes
 
 SKIP = {  # name: why
     "CLAIMS": "a table", "ENTRANTS": "a table", "EXPERIMENTS": "a table", "PLAN": "a table", "RECIPES": "a table", "TRACKS": "a table", "LOSSES": "a table",

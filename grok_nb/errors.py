@@ -158,7 +158,10 @@ def check_arguments(
     for name, value in args.items():
         about = takes.parameters.get(name)
         if about is None or (value is None and about.default is None): continue
-        found[name] = check_argument(name, value, about.annotation, takes.allowed.get(name))
+        kind, allowed = about.annotation, takes.allowed.get(name)
+        many = about.kind is about.VAR_POSITIONAL
+        each = tuple(check_argument(name, o, kind, allowed) for o in (value if many else (value,)))
+        found[name] = each if many else each[0]
     return found
 
 def checked(
@@ -183,7 +186,7 @@ def foreign(
 ):
     "Name whoever fails; errors of this package pass as they are."
     try: yield
-    except GrokError: raise
+    except (GrokError, MemoryError): raise
     except Exception as e: raise GrokError(f"{what} fails: {type(e).__name__}: {str(e)[:300]}") from e
 
 # %% ../nbs/00_errors.ipynb #4d0be964

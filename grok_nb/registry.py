@@ -17,12 +17,13 @@ from typing import get_args
 import pandas as pd
 from fastcore.basics import patch
 
-from .errors import GrokError, check_name, check_whole, shown
+from .errors import GrokError, check_name, check_whole, checked, shown
 from .reprs import line_of
 
 # %% ../nbs/02_registry.ipynb #reg00007
 class Registry(dict):
     "Name -> function or class of one kind, of which a config names one and gives its arguments."
+    @checked()
     def __init__(self,
         kind:str, # what they are: "model", say
         given:tuple=(), # names of the arguments that a run supplies; all others are a config's to give

@@ -1,4 +1,4 @@
-"Wrong arguments of public functions and of probes, a fixed sample; benchmarks/fuzz.py takes ten thousand of each."
+"Wrong arguments of public functions, probes and methods, a fixed sample; benchmarks/fuzz.py takes ten thousand of each."
 import os
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import fuzz  # noqa: E402
+import fuzz_face  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="needs fork and /proc")
 
@@ -34,6 +35,11 @@ def test_public_functions_refuse_what_is_wrong():
 def test_probes_refuse_what_is_wrong():
     found = fuzz.judged(fuzz.wrong_probes(600, 1))
     assert len(found) == 600 and fuzz.failures(found) == []
+
+
+def test_methods_refuse_what_is_wrong():
+    found = fuzz.judged(fuzz_face.wrong_methods(300, 1))
+    assert len(found) == 300 and fuzz.failures(found) == []
 
 
 def test_the_judge_sees_what_is_bad():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import GrokError, check_name, check_names, check_number, same_length, shown
+from ..errors import GrokError, check_name, check_names, check_number, checked, same_length, shown
 from ..training.history import milestones
 from ..training.run import Run
 from ..runs.table import Table, config_columns
@@ -72,6 +72,7 @@ def _times_of(part:pd.DataFrame, level:str) -> dict: # of the runs of a conditio
     low, high = median_range(steps, event)
     return dict(runs=len(part), reached=int(event.sum()), median=median_steps(steps, event), low=low, high=high)
 
+@checked()
 def time_table(
     table:Table, # of a sweep
     by=None, # as for `by_condition`
@@ -114,6 +115,7 @@ def named_runs(
     return {name: run for name, (_, run) in zip(names, pairs)}
 
 # %% ../../nbs/analysis/08_conditions.ipynb #09cd6d28
+@checked()
 def compare(
     *runs, # runs, or histories; or a dict name -> run; the first is the one to compare with
     hold:float=None, # steps for which a level must be kept; each run's own if not given
@@ -121,5 +123,5 @@ def compare(
 ) -> pd.DataFrame: # a row a run: steps to fit, to the levels of test accuracy, and the speed-up at the first of these
     "When runs fit and generalise, side by side."
     table = pd.DataFrame({name: milestones(run, hold, levels) for name, run in named_runs(runs).items()}).T
-    first = next(k for k in table if k.startswith("test"))
+    if not (first := next((k for k in table if k.startswith("test")), None)): raise GrokError("levels = (); give one")
     return table.assign(**{"speed-up": table[first].iloc[0]/table[first]}).rename_axis("run")

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..errors import GrokError, check_name, check_number, check_whole, same_length, shown
+from ..errors import foreign
+from ..errors import (
+    GrokError, check_argument, check_callable, check_name, check_number, check_whole, checked, same_length, shown)
 from ..reprs import line_of
 from ..methods.method import OUR_NOISE
 from ..training.config import RunConfig
@@ -294,6 +296,7 @@ def _standing(
                 speed=v.value, low=v.low, high=v.high, pairs=v.n, verdict=SPEED_WORDS.get(v.verdict, v.verdict))
 
 # %% ../../nbs/analysis/00_judge.ipynb #06b3eb47
+@checked(label=check_callable)
 def standings(
     table:Table, # of runs under several conditions
     label, # function from a `RunConfig` to the name of its condition; `condition`, say
@@ -302,7 +305,10 @@ def standings(
     margin:float=1., # factor by which one has to be faster or slower to be called so; 1: by anything
 ) -> pd.DataFrame: # a row a condition, fastest first
     "How often and when runs of each condition reach a level, and how fast against one condition, seed by seed."
-    s = table.summary.assign(condition=[label(table.configs[h]) for h in table.summary["hash"]])
+    check_name("level", level, table.summary)
+    with foreign("label(config)"): labels = [label(table.configs[h]) for h in table.summary["hash"]]
+    for name in labels: check_argument("label(config)", name, str)
+    s = table.summary.assign(condition=labels)
     check_name("condition", than, dict.fromkeys(s["condition"]))
     rows = [dict(condition=name, **_standing(part, s[s["condition"] == than], level, margin))
             for name, part in s.groupby("condition", sort=False)]

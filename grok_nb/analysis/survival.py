@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..errors import GrokError, check_name, same_length
+from ..errors import GrokError, check_name, checked, same_length
 from ..runs.table import Table
 from .judge import median_steps
 
@@ -82,6 +82,7 @@ def median_time(
     return np.where(k > 0, edges[k-1] + share*(edges[k]-edges[k-1]), np.inf)
 
 # %% ../../nbs/analysis/04_survival.ipynb #srv00002
+@checked()
 def median_table(
     table:Table, # of a sweep
     rows:str, # column of its summary, "lr", say

@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 
 import pandas as pd
 
-from ..errors import shown
+from ..errors import check_argument, shown
 from ..reprs import argument_comments
 from ..tasks.task import TASKS
 from ..models.losses import LOSSES
@@ -42,6 +42,7 @@ def _rows_with(
     table:pd.DataFrame, # of text, by name
     words:tuple,
 ) -> pd.DataFrame: # the rows that hold all of the words
+    for word in words: check_argument("a word", word, str)
     lines = [" ".join(map(str, row)).lower() for row in table.itertuples()]
     return _Listing(table[[all(word.lower() in line for word in words) for line in lines]])
 

@@ -17,7 +17,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, check_name
+from ..errors import GrokError, check_name, checked
 from .slides import PANELS, Slides, describe, evenly_spaced, first_shown, keep_slides, lacks, ramps
 
 # %% ../../nbs/display/02_page.ipynb #page0003
@@ -117,6 +117,7 @@ def _document(film:Slides, other:Slides=None) -> str: # HTML
 """
 
 # %% ../../nbs/display/02_page.ipynb #55305a54
+@checked(most=(0,))
 def page(
     film:Slides,
     most:int=2_900_000, # bytes, at least 60,000; a longer run is shown with fewer slides

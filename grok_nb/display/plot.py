@@ -13,14 +13,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb, to_hex, to_rgb
+from matplotlib.colors import hsv_to_rgb, is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from ..errors import GrokError, check_name, shown
+from ..errors import GrokError, check_argument, check_name, checked, same_length, shown
 from ..measures.laws import LAWS
 from ..runs.table import Table
-from ..training.history import first_held, milestones, timed_by
+from ..training.history import check_history, first_held, milestones, timed_by
 from ..training.run import Run
 from ..analysis.conditions import by_condition
 
@@ -34,6 +34,7 @@ METHOD_COLOURS = { # the paper's methods, then the others
     "grokalign": "#9202c5"}
 
 # %% ../../nbs/display/00_plot.ipynb #e2776deb
+@checked()
 def method_colour(
     method:str, # its name; names joined by "+" for a run with several
 ) -> str: # "#rrggbb", the same at every call
@@ -91,6 +92,7 @@ def _detail(part:str) -> str: # a layer, a split, or a suffix with its @
     return _DETAILS.get(part, part.strip("@").replace("_", " "))
 
 # %% ../../nbs/display/00_plot.ipynb #plot0018
+@checked()
 def label(
     column:str, # of a history or a table: "pmi/embed:resid_post@alpha2_se"
 ) -> str: # in words: "PMI (embedding, residual, order 2), standard error"
@@ -102,6 +104,7 @@ def label(
     return _WORDS[measure] + f" ({', '.join(details)})"*bool(details) + ", standard error"*column.endswith("_se")
 
 # %% ../../nbs/display/00_plot.ipynb #4ae864ae
+@checked()
 def tidy_axes(
     ax:Axes,
     ylabel:str="accuracy",
@@ -116,17 +119,27 @@ def tidy_axes(
     ax.grid(axis="y", color="#dddddd", lw=.6)
     return ax
 
+# %% ../../nbs/display/00_plot.ipynb #plotchk1
+def _check_colour(name:str, value):
+    if is_color_like(value): return
+    raise GrokError(f"{name} = {shown(value)}; it must be a colour of matplotlib, '#rrggbb' say.")
+
+def _check_line(name:str, value): check_name(name, value, ("-", "--", "-.", ":"))
+
 # %% ../../nbs/display/00_plot.ipynb #bf151b5c
 def history_of(
     run, # a `Run`, or its history
 ) -> pd.DataFrame: # that knows the run's hold, levels and method
     "What there is to draw of a run."
-    if isinstance(run, pd.DataFrame): return run
+    if isinstance(run, pd.DataFrame):
+        check_history(run[:1], rows=0) # its rows may come in any order
+        return run
     if isinstance(run, Run): return timed_by(run.history.copy(), run.config)
     hint = "plot(table) draws many runs" if isinstance(run, Table) else "give a run, as fit returns it, or its history"
     raise GrokError(f"{shown(run)} is a {type(run).__name__}, and no run; {hint}")
 
 # %% ../../nbs/display/00_plot.ipynb #b6b9fc90
+@checked()
 def plot_run(
     run, # a `Run`, or its history
     method:str=None, # decides the colour; the run's own if not given
@@ -136,6 +149,7 @@ def plot_run(
 ) -> Axes:
     "Train and test accuracy over steps, with the time between fitting and generalising shaded."
     history = history_of(run)
+    if levels is not None and not levels: raise GrokError("levels = (); one is marked, give it")
     ax = tidy_axes(ax or plt.subplots(figsize=(6, 3.2))[1])
     steps, colour = history["step"].clip(lower=1), method_colour(method or history.attrs.get("method", "standard"))
     (_, fit), (level, late) = list(milestones(history, hold, levels).items())[:2]
@@ -160,6 +174,7 @@ def plot_methods(
     if not isinstance(histories, dict):
         raise GrokError(f"{shown(histories)} is a {type(histories).__name__}; give a dict method -> run, or plot(...)")
     if not histories: raise GrokError("no histories to draw")
+    check_argument("title", title, str)
     histories, count = {method: history_of(run) for method, run in histories.items()}, len(histories)
     fig, axes = plt.subplots(1, count, figsize=(4.2*count, 3.4), sharey=True, sharex=True, squeeze=False)
     for ax, (method, history) in zip(axes[0], histories.items()):
@@ -203,6 +218,7 @@ def condition_colours(
     return {name: to_hex(colour) for name, colour in zip(names, scale)}
 
 # %% ../../nbs/display/00_plot.ipynb #4a6e9bd9
+@checked(colour=_check_colour, linestyle=_check_line)
 def plot_seeds(
     histories, # a `Table`; or a list of runs or histories, a seed each
     measure:str="test/acc", # a column of the histories
@@ -215,7 +231,8 @@ def plot_seeds(
 ) -> Axes:
     "A measure over steps, a line a seed."
     if isinstance(histories, Table): return _plot_conditions(histories, measure, by, ax, linestyle)
-    histories = [history_of(run) for run in ([histories] if isinstance(histories, (Run, pd.DataFrame)) else histories)]
+    if isinstance(histories, (Run, pd.DataFrame)): histories = [histories]
+    histories = [history_of(run) for run in check_argument("histories", histories, list)]
     _drawable(histories, measure)
     method = method or histories[0].attrs.get("method", "standard")
     return _every_seed(histories, measure, label or method, ax, linestyle, colour or method_colour(method))
@@ -231,6 +248,7 @@ def _plot_conditions(table:Table, measure:str, by, ax, linestyle:str) -> Axes: #
     return ax
 
 # %% ../../nbs/display/00_plot.ipynb #plot0051
+@checked(colour=_check_colour, linestyle=_check_line)
 def plot_aligned(
     histories:list, # of runs or histories
     measure:str, # a column of them
@@ -243,7 +261,9 @@ def plot_aligned(
 ) -> Axes:
     "A line per run over steps in units of an event; rows without a value, and runs without the event, are left out."
     histories = [history_of(run) for run in histories]
+    for history in histories: check_name("measure", measure, history)
     events = [milestones(h, levels=(.95,))["test95"] for h in histories] if events is None else events
+    _, events = same_length(histories=range(len(histories)), events=events)
     for i, (history, event) in enumerate(zip(histories, events, strict=True)):
         rows = history[["step", measure]].dropna()
         named = None if i else name
@@ -256,6 +276,7 @@ def _stretch(history:pd.DataFrame, measure:str, hold:float) -> list: # steps at 
     return [first_held(rows["step"], rows[measure], level, hold) for level in (.5, .95)]
 
 # %% ../../nbs/display/00_plot.ipynb #d9875529
+@checked()
 def plot_learned(
     history, # a `Run`, or its history
     measures:dict, # name in the picture -> column, shares in [0, 1]
@@ -264,6 +285,7 @@ def plot_learned(
 ) -> Axes:
     "A bar a measure from the step at which it holds at 50 % to that of 95 %; an open end: not reached."
     history = history_of(history)
+    for column in measures.values(): check_name("measure", column, history)
     ax, marks = ax or plt.subplots(figsize=(7, .35*len(measures)+1))[1], milestones(history, hold, (.95,))
     fitted = history[history["step"] >= (0 if np.isnan(marks["fit"]) else marks["fit"])]
     for i, column in enumerate(measures.values()):

@@ -13,7 +13,6 @@ import io
 import textwrap
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -23,7 +22,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..errors import GrokError, check_name
+from ..errors import GrokError, check_name, check_path, checked, shown
 from ..reprs import line_of, small_page, step_text
 from ..measures.laws import LAWS, cell_order, law_shares
 from ..measures.spectra import fourier_power, irrep_power, irreps, key_frequencies
@@ -42,8 +41,9 @@ def open_run(
     "Read a run for looking at it."
     if isinstance(run, Run): return run
     if not isinstance(run, tuple):
-        if not (Path(run)/"config.json").exists(): raise GrokError(f"{run} holds no run (no config.json)")
+        if not (check_path("run", run)/"config.json").exists(): raise GrokError(f"{run} holds no run (no config.json)")
         return load_run(run, task)
+    if len(run) != 2: raise GrokError(f"run = {shown(run)}; it must be a `Run`, a folder, or (name, hash) of results")
     name, key = run
     table = results(name)
     if key not in table.configs: raise GrokError(f"{name} has no run {key!r}; there are {', '.join(table.configs)}")
@@ -178,6 +178,7 @@ def _laws_over(answers:np.ndarray, task, most:int) -> dict: # law -> (F, 2) as i
     return {k: shares[[k, f"{k}/none"]].to_numpy() for k in LAWS if k in shares and shares[k].notna().any()}
 
 # %% ../../nbs/display/01_slides.ipynb #63b91ba5
+@checked()
 def slides(
     run, # what `open_run` takes
     task=None, # its `Task`, if it was one of your own

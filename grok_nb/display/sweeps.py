@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..errors import GrokError, check_name, shown
+from ..errors import GrokError, check_name, check_path, checked, shown
 from ..training.config import RunConfig
 from ..training.run import Run, load_run
 from ..runs.table import Table, read_store, results
@@ -36,6 +36,7 @@ def _condition_row(ax:Axes, y:int, row, part:pd.DataFrame, level:str, colour:str
 # %% ../../nbs/display/05_sweeps.ipynb #fdeb4f54
 _TIMES = {"grokked": "steps to grok", "fit": "steps to fit"}
 
+@checked()
 def plot_times(
     table:Table, # of a sweep
     by=None, # the setting or settings that tell conditions apart; those in which runs differ if not given
@@ -61,6 +62,7 @@ def plot_times(
     return ax
 
 # %% ../../nbs/display/05_sweeps.ipynb #12125795
+@checked()
 def plot_runs(
     *runs, # runs, or histories; or a dict name -> run
     measure:str="test/acc", # a column of the histories
@@ -84,7 +86,7 @@ def opened(
     if isinstance(what, RunConfig): raise GrokError("a config is no run yet; train it first: plot(fit(config))")
     if not isinstance(what, (str, Path)): return what
     if isinstance(what, str) and what in results(): return results(what)
-    folder = Path(what)
+    folder = check_path("what", what)
     if (folder/"config.json").exists(): return load_run(folder)
     if any(folder.glob("*/config.json")): return read_store(folder)
     raise GrokError(f"{shown(str(what))} holds no run and is no result that ships; these are {', '.join(results())}")
@@ -102,6 +104,7 @@ def _plot_table(table:Table, by, measure:str) -> Figure: # curves, and times
     fig.tight_layout()
     return fig
 
+@checked()
 def plot(
     *what, # a run, several runs, or histories; a `Table`; a folder of a run or of a sweep; a name of `results()`
     by=None, # of a table: the setting or settings that tell conditions apart; those in which runs differ if not given

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..errors import GrokError
+from ..errors import GrokError, checked
 from ..methods.method import FixedNoise
 from ..methods.registry import noise_floor
 from ..runs.table import results
@@ -275,6 +275,7 @@ def show(self:Live,
     self.drawn_at = time.monotonic()
 
 # %% ../../nbs/display/03_widgets.ipynb #0782d87a
+@checked()
 def live(
     config:RunConfig, # small: a step should take milliseconds
     task=None, # a `Task` of your own, instead of the config's

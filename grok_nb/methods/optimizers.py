@@ -14,7 +14,8 @@ from functools import cache, partial
 import torch
 from fastcore.basics import patch
 
-from ..errors import GrokError, check_arguments, check_name, check_number, check_whole, checked, shown
+from ..errors import (
+    GrokError, check_arguments, check_callable, check_name, check_number, check_whole, checked, shown)
 from ..registry import Registry
 
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00007
@@ -130,6 +131,7 @@ def check_optimizer_args(
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00026
 class StackedOptimizer:
     "Moves the weights of S networks whose parameters carry a leading dimension S."
+    @checked(schedule=check_callable)
     def __init__(self,
         params:dict, # name -> (S, ...) parameter
         name:str="adamw", # as for `make_optimizers`

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import GrokError, check_name, check_names, check_whole
+from ..errors import GrokError, check_argument, check_name, check_names, check_whole, checked, shown
 from ..tasks.task import stream
 from ..models.losses import LOSSES, example_losses
 from .method import Method, joint_sigma, overrides
@@ -37,7 +37,8 @@ class PlainLoop:
     ):
         places = [name for name, _ in model.named_modules() if name]
         self.at = check_name("at", at or getattr(model, "noise_at", "input"), ["input", *places])
-        self.layers = check_names("hidden", hidden or getattr(model, "hidden_names", ()), places)
+        named = isinstance(hidden, (str, list, tuple)) and not hidden
+        self.layers = check_names("hidden", getattr(model, "hidden_names", ()) if named else hidden, places)
         self.methods, self.model, self.read = list(methods), model, read
         self.loss_name, self.loss_args = loss, dict(loss_args or {})
         LOSSES.check(self.loss_name, self.loss_args)
@@ -322,6 +323,7 @@ def load_state(self:PlainLoop,
     self.stream.set_state(state["noise"])
 
 # %% ../../nbs/methods/06_plain_loop.ipynb #plp00048
+@checked()
 def plain_loop(
     method, # names joined by "+", a `Method`, or a list of such
     model:nn.Module, # any module, in any mode, on its device; its parameters are read anew at each call
@@ -336,7 +338,9 @@ def plain_loop(
 ) -> PlainLoop:
     "Methods in a loop of your own: `loss(x, y)`, `gradients()` after `backward()`, `weights()` after `step()`."
     if isinstance(method, str): methods = make_methods(method, args)
-    else: methods = [method] if isinstance(method, Method) else list(method)
+    else: methods = [method] if isinstance(method, Method) else list(check_argument("method", method, list))
+    for m in methods: check_argument("a method", m, Method)
+    if task is not None and not hasattr(task, "n_classes"): raise GrokError(f"task = {shown(task)}; give a Task.")
     if args and not isinstance(method, str):
         raise GrokError(f"{', '.join(args)}: a method that is an object has its arguments already. Give them there.")
     for m in methods:

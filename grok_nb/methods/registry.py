@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'make_methods', 'noise_floor']
 # %% ../../nbs/methods/03_registry.ipynb #f40654da
 import torch
 
-from ..errors import GrokError, check_names, shown
+from ..errors import GrokError, check_argument, check_names, shown
 from ..registry import Registry
 from .method import FixedNoise, Method, Noise, OurNoise
 from .penalties import Abelian, Suppress, Translation
@@ -38,7 +38,8 @@ def make_methods(
     "The methods of a run; an unknown name or argument is an error that lists the known ones."
     if not isinstance(name, str):
         raise GrokError(f"method = {shown(name)}; it must be a name, or several joined by '+'.")
-    names, args = check_names("method", name.split("+"), METHODS), dict(args or {})
+    names = check_names("method", name.split("+"), METHODS)
+    args = check_argument("args", {} if args is None else args, dict)
     classes, known = [METHODS[o] for o in names], [METHODS.arguments(o) for o in names]
     if odd := [o for o, kind in zip(names, classes) if not (isinstance(kind, type) and issubclass(kind, Method))]:
         raise GrokError(f"method {odd[0]!r} is no subclass of Method; methods are.")

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_name, check_number, check_whole
-from .named import MAX_WIDTH, Named
+from ..errors import GrokError, check_name, check_number, check_whole, checked
+from .named import Named
 from .products import product
-from .transformer import drawn
+from .transformer import MAX_WIDTH, drawn
 
 # %% ../../nbs/models/05_decoder.ipynb #dec00008
 def _attend(
@@ -113,6 +113,7 @@ class Decoder(Named):
     Power et al. 2022 have two layers, causal attention, width 128 and four heads; their code (github.com/openai/grok)
     has `norm="after"` and `final_norm=False`, fixed positions (here: learned or none) and MLPs without biases.
     """
+    @checked()
     def __init__(self,
         n_tokens:int, # elements that an operand can be; `=` is one token more
         n_classes:int=None, # answers to choose from; `n_tokens` if not given

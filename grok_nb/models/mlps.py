@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..errors import check_name, check_number, check_whole
-from .named import MAX_WIDTH, Named
+from ..errors import check_name, check_number, check_whole, checked
+from .named import Named
 from .products import product
-from .transformer import drawn
+from .transformer import MAX_WIDTH, check_weights, drawn
 
 # %% ../../nbs/models/06_mlps.ipynb #pml00007
 INPUTS = ("onehot", "tied", "untied")
@@ -48,6 +48,7 @@ JOINS, SCALED = ("concat", "sum"), ("all", "last")
 
 class MLP(Named):
     "Hidden layers on numbers, or on the vectors of operands, added up or side by side."
+    @checked()
     def __init__(self,
         n_inputs:int, # numbers of an input; with operands: elements that an operand can be
         n_classes:int, # answers to choose from, or numbers of a regression
@@ -75,6 +76,7 @@ class MLP(Named):
         if k: self.operands = Operands(n_inputs, k, inputs, d_model, generator)
         first = self.operands.width * (k if join == "concat" else 1) if k else n_inputs
         sizes = [first, *[width]*depth, n_classes]
+        for shape in zip(sizes, sizes[1:]): check_weights(*shape)
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=bias) for i, o in zip(sizes, sizes[1:]))
         self.embed, self.acts, self.logits = nn.Identity(), nn.ModuleList(nn.Identity() for _ in layers), nn.Identity()
         self.feature_names = ("embed", *(f"act{i + 1}" for i in layers), "logits")

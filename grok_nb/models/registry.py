@@ -11,7 +11,7 @@ import torch
 from ..errors import GrokError, check_number, check_whole
 from .decoder import Decoder
 from .mlps import MLP
-from .named import MAX_WIDTH
+from .transformer import MAX_WIDTH
 from .transformer_fast import FastTransformer
 from ..registry import Registry
 

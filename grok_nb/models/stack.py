@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..errors import GrokError, check_name, note
+from ..errors import GrokError, check_argument, check_name, checked, note
 from ..tasks.task import stream
 
 # %% ../../nbs/models/07_stack.ipynb #stk00007
@@ -38,6 +38,7 @@ def _side_by_side(rows:list) -> dict: # of the tensors of each copy by name: nam
 
 # %% ../../nbs/models/07_stack.ipynb #stk00063
 def _check_copies(models:list, seeds:list, noise_at:str):
+    for m in models: check_argument("a model", m, nn.Module)
     forms = [{k: (w.dtype, w.shape) for k, w in (*m.named_parameters(), *m.named_buffers())} for m in models]
     if not models or len({id(m) for m in models}) != len(seeds) or len(models) != len(seeds):
         raise GrokError(f"{len(models)} models for {len(seeds)} seeds; each needs a model of its own. Build it.")
@@ -48,6 +49,7 @@ def _check_copies(models:list, seeds:list, noise_at:str):
 # %% ../../nbs/models/07_stack.ipynb #stk00010
 class Stack:
     "S copies of a module; parameters and buffers carry a leading dimension S, and the copies hold views of them."
+    @checked()
     def __init__(self,
         models:list, # S modules of one kind, on the device of the training; the mode of the first is that of all
         seeds:list, # S whole numbers, of the random streams that modules draw from
@@ -253,6 +255,7 @@ def prepare(self:Stack,
     return x
 
 # %% ../../nbs/models/07_stack.ipynb #stk00092
+@checked()
 def make_stack(
     models:list, # S modules of one kind
     seeds:list, # S whole numbers
@@ -260,6 +263,7 @@ def make_stack(
     plain:bool=False, # no fast path: for second derivatives, and for who looks at hidden units
 ) -> Stack:
     "The stack of these models: the fast one where they have `stacked_logits` and draw nothing themselves."
+    if not models: raise GrokError("models = []; give one for each seed.")
     own = getattr(models[0], "noise_at", "input")
     if hasattr(models[0], "stacked_logits") and at in ("", own) and not plain and not needs_a_loop(models[0]):
         return FastStack(models, seeds, own)

@@ -30,7 +30,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, check_whole, note
+from ..errors import GrokError, check_path, check_whole, checked, note
 from ..files import read_json, room_for, save_checkpoint, unfinished, write_atomic
 from ..measures.probes import Probe
 from ..training.config import RunConfig, own_things, paper_config, take_things
@@ -48,11 +48,11 @@ def grid(
     **settings, # settings of a `RunConfig`; a list, range or array is an axis
 ) -> list: # of `RunConfig`, the paper's settings where nothing else is said
     "Every combination of the settings."
-    axes = {name: list(value) if isinstance(value, (list, range, np.ndarray)) else [value]
-            for name, value in {"task": task, **settings}.items()}
+    many = lambda value: isinstance(value, (list, range)) or (isinstance(value, np.ndarray) and value.ndim)
+    axes = {name: list(value) if many(value) else [value] for name, value in {"task": task, **settings}.items()}
     for name, values in axes.items():
         if not values: raise GrokError(f"{name}: an axis without values; give at least one")
-    plain = lambda value: value.item() if isinstance(value, np.generic) else value
+    plain = lambda value: value.item() if isinstance(value, (np.generic, np.ndarray)) else value
     return [paper_config(**dict(zip(axes, map(plain, values)))) for values in itertools.product(*axes.values())]
 
 # %% ../../nbs/runs/02_sweep.ipynb #a31df06a
@@ -376,8 +376,9 @@ def _unfinished(store:Path, configs:list, retry:bool) -> tuple: # (configs with 
     return todo, None if todo else table
 
 # %% ../../nbs/runs/02_sweep.ipynb #a756bab0
+@checked()
 def sweep(
-    configs:list, # of `RunConfig`
+    configs:list[RunConfig],
     store, # folder; made if it is not there
     n_jobs:int=None, # processes, one torch thread each by default; the number of cores if not given; 1: no processes
     stack:int=1, # runs that differ only in their seed, trained side by side; equal to single runs within rounding
@@ -387,7 +388,7 @@ def sweep(
     save_every:float=30, # seconds between checkpoints of a run
 ) -> Table:
     "Do every run once, skip what the store holds, and return one table."
-    configs, store = list({c.hash: c for c in configs}.values()), Path(store).resolve()
+    configs, store = list({c.hash: c for c in configs}.values()), check_path("store", store).resolve()
     if not configs: raise GrokError("no configs to run; give at least one")
     n_jobs, stack = check_whole("n_jobs", len_cores() if n_jobs is None else n_jobs, 1), check_whole("stack", stack, 1)
     _open_store(store, configs)
@@ -429,7 +430,7 @@ def status(
     store, # folder of a sweep
 ) -> str:
     "What is done, failed, under way and left, and how long the rest will take at the present pace."
-    table, store = read_store(store), Path(store)
+    table, store = read_store(store), check_path("store", store)
     check_store(store)
     summary = table.summary
     if not len(summary): return "\n".join([f"{store}: no runs", *table.problems])

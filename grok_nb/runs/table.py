@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..errors import GrokError, check_name
+from ..errors import GrokError, check_name, check_path, checked
 from ..files import read_json, write_atomic
 from ..reprs import line_of, small_page, small_table, step_text
 from ..training.config import RunConfig, component_arguments, levels_of
@@ -202,12 +202,13 @@ def _run_of(store:Path, folder:Path) -> tuple: # as `_read_run`, or a `GrokError
     except Exception as e: raise GrokError(f"{folder} cannot be read: {type(e).__name__}: {str(e)[:200]}") from e
 
 # %% ../../nbs/runs/00_table.ipynb #552ea900
+@checked()
 def read_store(
     store, # folder of a sweep
-    configs:list=None, # only these runs; all that are there if not given
+    configs:list[RunConfig]=None, # only these runs; all that are there if not given
 ) -> Table:
     "Everything that a store holds; what cannot be read is named and left alone."
-    store = Path(store)
+    store = check_path("store", store)
     if not store.is_dir(): raise GrokError(f"{store} is not a folder")
     wanted, found, histories, extra, problems = {c.hash: c for c in configs or []}, {}, {}, {}, []
     for folder in sorted(store.iterdir()):
@@ -276,7 +277,7 @@ def results(
     folder=SHIPPED, # where to look
 ): # a `Table`, or the list of names
     "A table that ships with the package."
-    folder = Path(folder) if isinstance(folder, str) else folder
+    if not hasattr(folder, "iterdir"): folder = check_path("folder", folder)
     files = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
     names = sorted(k.removesuffix("_configs.json") for k in files if k.endswith("_configs.json"))
     if name is None: return names
@@ -295,10 +296,11 @@ def _resettled(frame:pd.DataFrame, before:pd.DataFrame, after:pd.DataFrame) -> p
     return pd.concat([after.loc[frame["hash"]].reset_index(), frame[own].reset_index(drop=True)], axis=1)
 
 # %% ../../nbs/runs/00_table.ipynb #951a1464
+@checked()
 def join(
     old:Table,
     new:Table, # wins where both have a run
-    order:list=(), # hashes, in the order wanted; others follow
+    order:list[str]=(), # hashes, in the order wanted; others follow
 ) -> Table:
     "The runs of both."
     every = {**old.configs, **new.configs}

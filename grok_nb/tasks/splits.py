@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import GrokError, check_name, check_number, check_whole
+from ..errors import GrokError, check_number, check_whole, checked
 from .groups import MAX_ORDER
 
 # %% ../../nbs/tasks/04_splits.ipynb #da7974fa
@@ -27,6 +27,7 @@ def mirror_cells(
 # %% ../../nbs/tasks/04_splits.ipynb #586f40a3
 def _train_size(cells:int, train_frac:float)->int:
     "How many of the cells are for training."
+    if cells < 2: raise GrokError(f"{cells} pairs cannot be split; give two or more")
     size = int(check_number("train_frac", train_frac, "(0, 1)") * cells)
     if not 0 < size < cells:
         raise GrokError(f"train_frac = {train_frac!r} of {cells} pairs gives {size} training pairs; it must leave at "
@@ -74,6 +75,7 @@ def _mirror_open(mirror:Tensor, size:int, rng:torch.Generator)->Tensor:
     return train
 
 # %% ../../nbs/tasks/04_splits.ipynb #f6cd7acc
+@checked(split=SPLITS)
 def split_cells(
     mirror:Tensor, # (m,) as `mirror_cells` gives it for the pairs that are split
     train_frac:float=0.3, # share of pairs for training, 0 < train_frac < 1; int(train_frac * m) pairs exactly
@@ -82,7 +84,6 @@ def split_cells(
 )->Tensor: # (m,) bool, True for training
     "A seeded train/test split of the pairs of any table."
     seed, size = check_whole("seed", seed, 0, 2**63 - 1), _train_size(len(mirror), train_frac)
-    check_name("split", split, SPLITS)
     rng = torch.Generator().manual_seed(seed)
     if split == "mirror_closed": return _mirror_closed(mirror, size, rng)
     if split == "mirror_open": return _mirror_open(mirror, size, rng)

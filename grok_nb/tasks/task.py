@@ -9,14 +9,14 @@ __all__ = ['ENCODINGS', 'TASKS', 'Task', 'encode_pairs', 'table_task', 'stream',
 # %% ../../nbs/tasks/05_task.ipynb #33a503db
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 
 import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..errors import GrokError, check_name, check_number, check_whole, shown
+from ..errors import GrokError, check_argument, check_name, check_number, check_whole, checked, shown
 from ..registry import Registry
 from .digits import mnist, official_test
 from .formulas import check_formula, formula_table, is_formula
@@ -48,7 +48,7 @@ def _check_side(name:str, side:str, x:Tensor, y:Tensor, n_classes:int)->None:
     "An error if the inputs and answers of one side, training or test, do not make a task."
     regression = y.ndim == 2 and y.is_floating_point()
     classes = y.ndim == 1 and y.dtype == torch.int64
-    if x.ndim < 2 or len(x) != len(y) or not len(x) or not (classes or regression):
+    if x.ndim < 2 or not y.ndim or len(x) != len(y) or not len(x) or not (classes or regression):
         raise GrokError(f"Task {name!r}: x_{side} has shape {tuple(x.shape)}, y_{side} has shape "
                         f"{tuple(y.shape)} and type {y.dtype}. Both sides need at least one row, x of shape "
                         "(rows, ...), y of shape (rows,) and type torch.int64, or for regression of shape (rows, d) "
@@ -112,6 +112,9 @@ class Task:
         return self.y_train.is_floating_point()
 
     def __post_init__(self):
+        for f in fields(self):
+            if (value := getattr(self, f.name)) is not None or f.default is MISSING:
+                check_argument(f.name, value, f.type)
         n_classes = check_whole("n_classes", self.n_classes, 1 if self.regression else 2)
         if self.n_tokens is not None: check_whole("n_tokens", self.n_tokens, 2)
         for side in ("train", "test"):
@@ -143,12 +146,15 @@ def _check_encoding(encoding:str, rows:int, width:int):
     if check_name("encoding", encoding, ENCODINGS) == "one_hot": check_sample(rows, width)
 
 # %% ../../nbs/tasks/05_task.ipynb #99fcc58d
+@checked(n_tokens=(1,))
 def encode_pairs(
     pairs:Tensor, # (m, k) int64 tokens
     n_tokens:int, # elements
     encoding:str="tokens", # one of `ENCODINGS`
 )->Tensor: # (m, k) int64, or "one_hot" (m, k*n_tokens) float32: the operands side by side
     "Pairs as a network is given them."
+    if pairs.ndim != 2 or pairs.dtype != torch.int64:
+        raise GrokError(f"pairs has shape {tuple(pairs.shape)}, type {pairs.dtype}; it must be int64 tokens, (m, k).")
     if encoding == "tokens": return pairs
     _check_encoding(encoding, len(pairs), pairs.shape[1] * n_tokens)
     return torch.nn.functional.one_hot(pairs, n_tokens).flatten(1).float()
@@ -156,13 +162,15 @@ def encode_pairs(
 # %% ../../nbs/tasks/05_task.ipynb #fad25626
 def _operands(given, count:int, what:str)->Tensor:
     "The elements that rows or columns stand for: those given, or 0, 1, 2, ..."
-    found = torch.arange(count) if given is None else torch.as_tensor(given)
+    try: found = torch.arange(count) if given is None else torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError): found = torch.empty(0) # no list of numbers
     if found.shape != (count,) or found.dtype != torch.int64 or found.min() < 0 or len(found.unique()) < count:
         raise GrokError(f"{what} = {shown(given)}; the table needs {count} different whole numbers from 0 on, an "
                         "element each.")
     return found
 
 # %% ../../nbs/tasks/05_task.ipynb #219c5027
+@checked()
 def table_task(
     table, # (n_a, n_b) table[i, j] = a*b: tensor, array or list of rows, entries 0..n_tokens-1
     train_frac:float=0.3, # share of pairs for training, 0 < train_frac < 1
@@ -256,7 +264,8 @@ def with_wrong_labels(
     seed:int=0, # draws which, and the labels, from a stream of their own
 )->Task: # the same task if the share is 0
     "The task with a share of its training labels wrong; `wrong` says which."
-    if not check_number("wrong_labels", share, "[0, 1)"): return task
+    if not check_number("wrong_labels", share, "[0, 1)"): return check_argument("task", task, Task)
+    check_argument("task", task, Task)
     if task.regression: raise GrokError(f"Task {task.name!r} has no classes, so no label of it is wrong or right.")
     rng, n = stream(seed, "wrong labels"), len(task.y_train)
     chosen = torch.randperm(n, generator=rng)[:int(share * n)]

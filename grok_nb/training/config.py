@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from ..errors import GrokError, check_name, check_number, check_whole, shown
+from ..errors import GrokError, check_name, check_number, check_whole, checked, shown
 from ..reprs import line_of
 from ..tasks.task import TASKS
 from ..models.losses import LOSSES
@@ -309,6 +309,7 @@ def in_words(config:RunConfig) -> str: # "add p=59, fixed_noise (sigma=0.2), see
     return f"{task}, {config.method}{f' ({given})'*bool(given)}, seed {config.seed}"
 
 # %% ../../nbs/training/00_config.ipynb #86d6606a
+@checked()
 def paper_config(
     task:str="add", # an operation, or "mnist"
     method:str="standard", # names of methods joined by "+"

@@ -19,7 +19,7 @@ import torch
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 
-from ..errors import note
+from ..errors import check_callable, checked, note
 from ..files import drop_checkpoint, load_checkpoint, room_for, save_checkpoint, unfinished
 from ..methods.method import overrides
 from ..methods.registry import make_methods
@@ -214,6 +214,7 @@ def _train(t:Training, kept:Checkpoint, quiet:bool, callbacks, save_every:float,
     return status
 
 # %% ../../nbs/training/05_fit.ipynb #41db61c5
+@checked(config=lambda *_: None)
 def fit(
     config:RunConfig,
     out=None, # folder to store the run in and to go on from; nothing is stored if not given
@@ -226,6 +227,7 @@ def fit(
     bar_row:int=0, # line of the progress bar, for runs side by side
 ) -> Run:
     "Train a network as the config says; with `out`, an interrupted run goes on where it stopped."
+    for callback in callbacks: check_callable("a callback", callback)
     config = with_task(config, task)
     with room_for(f"run {config.hash}"):
         t = Training([config], device, [task] if task is not None else None)

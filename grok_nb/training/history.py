@@ -14,20 +14,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..errors import GrokError, check_number, same_length
+from ..errors import GrokError, check_argument, check_callable, check_number, checked, foreign, same_length, shown
 from ..models.losses import example_losses
 from ..measures.features import only_looks
 from .config import LEVELS, RunConfig, levels_of
 
 # %% ../../nbs/training/01_history.ipynb #10a67abb
 @torch.no_grad()
+@checked(model=check_callable, chunk=(1,))
 def predict(
     model:nn.Module, # called as model(x)
     x:Tensor, # (n, ...)
     chunk:int=1<<15, # rows at a time, to bound memory
 ) -> Tensor: # (n, n_classes)
     "Logits without gradients, in chunks."
-    return torch.cat([model(part) for part in x.split(chunk)])
+    with foreign(f"the model ({type(model).__name__})"): return torch.cat([model(part) for part in x.split(chunk)])
 
 # %% ../../nbs/training/01_history.ipynb #b0e1b267
 def _mean(x:Tensor) -> float: # of nothing: nan
@@ -95,6 +96,8 @@ def check_history(
 ):
     "Whether a history has what is needed, in the order of its steps."
     if lacking := {"step", *columns} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
+    for k in ("step", *columns):
+        if len(history) and history[k].dtype.kind not in "iufb": raise GrokError(f"the history's {k!r} are not numbers")
     if len(history) < rows: raise GrokError(f"the history has {len(history)} rows, fewer than {rows}")
     if not history["step"].is_monotonic_increasing: raise GrokError("the history's steps are not in order")
 
@@ -148,9 +151,12 @@ def milestones(
     levels:tuple=None, # of test accuracy, in (0, 1]; the run's own if not given, 95 % and 99 % where none are known
 ) -> dict: # "fit", "test95", "test99" -> step, nan where it was not reached
     "Steps to 99 % train accuracy and to the levels of test accuracy, each held."
-    if not isinstance(history, pd.DataFrame): history = timed_by(history.history.copy(), history.config)
+    if not isinstance(history, pd.DataFrame):
+        if not hasattr(history, "history"): raise GrokError(f"{shown(history)} is no run; give a run, or its history.")
+        history = timed_by(history.history.copy(), history.config)
     hold = history.attrs.get("hold", 500) if hold is None else hold
     levels = history.attrs.get("levels", LEVELS) if levels is None else levels
+    for level in check_argument("levels", levels, tuple): check_number("level", level, "(0, 1]")
     check_history(history, "train/acc", "test/acc", rows=0)
     steps, train, test = (history[k].to_numpy() for k in ("step", "train/acc", "test/acc"))
     learned = {f"test{100*level:.0f}": first_held(steps, test, level, hold) for level in levels}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import GrokError, shown
+from ..errors import GrokError, check_argument, shown
 from ..files import free_memory
 from ..tasks.task import Task, make_task, stream
 from ..models.registry import MODELS
@@ -36,6 +36,7 @@ def task_digest(
     task:Task,
 ) -> str: # twelve hex digits
     "Of the sha256 of a task's inputs, labels, split and number of classes; its name does not count."
+    check_argument("task", task, Task)
     digest = hashlib.sha256(f"{task.n_classes} {task.n_tokens}".encode())
     for f in fields(task):
         if isinstance(array := getattr(task, f.name), Tensor):

@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from ..errors import GrokError, note
+from ..errors import GrokError, check_path, note
 from grok_nb.files import (
     arrays_bytes,
     csv_bytes,
@@ -253,7 +253,7 @@ def claim_folder(
     config:RunConfig,
 ) -> Path:
     "Make a run's folder and put its config there; a folder that holds anything else's files is refused."
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     if folder.is_symlink(): raise GrokError(f"{folder} is a link; name the folder that it leads to")
     if not os.path.lexists(folder/"config.json"):
         if not is_unclaimed(folder) and not os.path.lexists(folder/"config.json"): # another may claim it this moment
@@ -428,7 +428,7 @@ def load_run(
     task=None, # its `Task`, if it was one of your own: the very same data
 ) -> Run: # with status "not finished" if it still trains, or was killed
     "Read a run from its folder; the model is that of its last checkpoint, built when it is first asked for."
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     config = read_config(folder)
     if needs := unknown_names(config): return steady(folder, lambda: _stranger(folder, config, task, needs))
     if with_task(config, task) != config:
