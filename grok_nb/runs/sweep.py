@@ -52,7 +52,7 @@ def grid(
     axes = {name: list(value) if many(value) else [value] for name, value in {"task": task, **settings}.items()}
     for name, values in axes.items():
         if not values: raise GrokError(f"{name}: an axis without values; give at least one")
-    plain = lambda value: value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+    plain = lambda value: value.item() if getattr(value, "ndim", None) == 0 else value # of numpy
     return [paper_config(**dict(zip(axes, map(plain, values)))) for values in itertools.product(*axes.values())]
 
 # %% ../../nbs/runs/02_sweep.ipynb #a31df06a
