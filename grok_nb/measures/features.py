@@ -153,7 +153,8 @@ def _own_features(model, x, names, noise, at, positions) -> dict: # name -> (n, 
 # %% ../../nbs/measures/00_features.ipynb #b62e1593
 def _with_noise(model, at, noise): # function: what flows there -> that with noise; tokens have no noise
     def add(out):
-        if out.is_floating_point() or out.is_complex(): return out + noise(out.shape, out)
+        if out.is_floating_point() or out.is_complex():
+            with foreign("noise"): return out + noise(out.shape, out)
         near = next((name for name, m in model.named_modules() if name and isinstance(m, nn.Embedding)), "embed")
         raise GrokError(f"at={at!r} is where {str(out.dtype).removeprefix('torch.')} flows, to which no noise can be "
                         f"added; name a layer behind it, at={near!r}, say. There are "

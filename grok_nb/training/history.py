@@ -97,7 +97,7 @@ def check_history(
     "Whether a history has what is needed, in the order of its steps."
     if lacking := {"step", *columns} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
     for k in ("step", *columns):
-        if len(history) and history[k].dtype.kind not in "iufb": raise GrokError(f"the history's {k!r} are not numbers")
+        if len(history) and history[k].dtype.kind not in "iufb": raise GrokError(f"the history's {k!r} must be numbers")
     if len(history) < rows: raise GrokError(f"the history has {len(history)} rows, fewer than {rows}")
     if not history["step"].is_monotonic_increasing: raise GrokError("the history's steps are not in order")
 
