@@ -184,6 +184,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.forecaster': ( 'analysis/survival.html#forecaster',
                                                                                      'grok_nb/analysis/survival.py'),
+                                           'grok_nb.analysis.survival.group_folds': ( 'analysis/survival.html#group_folds',
+                                                                                      'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.held_out_survival': ( 'analysis/survival.html#held_out_survival',
                                                                                             'grok_nb/analysis/survival.py'),
                                            'grok_nb.analysis.survival.median_table': ( 'analysis/survival.html#median_table',

@@ -81,6 +81,12 @@ def test_the_face_is_complete_and_costs_nothing():
         grok_nb.fitt  # noqa: B018
 
 
+def test_a_config_loads_no_more_than_it_needs():
+    code = """import sys; from grok_nb import RunConfig; RunConfig(lr=2e-3, model="mlp", inputs="tied", optimizer="sgd")
+print(*(k for k in ("torch._dynamo", "scipy.stats", "sklearn", "matplotlib", "ruptures") if k in sys.modules))"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
 def test_claims_is_a_wing_and_a_function():
     for code in ("from grok_nb import claims; print(len(claims('C9')))",
                  "import grok_nb.claims.claims; from grok_nb import claims; print(len(claims('C9')))",

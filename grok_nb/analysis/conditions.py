@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ..errors import GrokError, check_name, check_names, check_number, checked, same_length, shown
 from ..training.history import milestones
@@ -63,7 +63,7 @@ def median_range(
     check_number("level", level, "(0, 1)")
     if not len(steps): return math.nan, math.nan
     latest = np.where(event.astype(bool), steps, np.inf)
-    low, high = (stats.quantile_test(x, q=0, p=.5).confidence_interval(level) for x in (steps, latest))
+    low, high = (scipy.stats.quantile_test(x, q=0, p=.5).confidence_interval(level) for x in (steps, latest))
     return float(low.low), float(high.high)
 
 # %% ../../nbs/analysis/08_conditions.ipynb #049dc96e

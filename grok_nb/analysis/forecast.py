@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold
 
 from ..errors import GrokError, check_whole, checked, same_length, shown
 from ..files import check_room
@@ -22,7 +21,7 @@ from ..training.config import RunConfig
 from ..training.history import check_history, fit_step
 from ..runs.table import Table, results
 from .survival import (
-    concordance, fit_hazard, forecaster, held_out_survival, median_time, survival, survival_edges)
+    concordance, fit_hazard, forecaster, group_folds, held_out_survival, median_time, survival, survival_edges)
 
 # %% ../../nbs/analysis/05_forecast.ipynb #9f6339a4
 @checked(share="(0, 1]")
@@ -124,7 +123,7 @@ def held_out(
         raise GrokError(f"X is {X.shape}; a finite number is needed of each of {len(y)} runs in one column or more")
     check_whole("folds", folds, 2, int(group.max()) + 1)
     out = np.zeros(len(y))
-    for train, test in GroupKFold(folds, shuffle=True, random_state=0).split(X, y, group):
+    for train, test in group_folds(folds).split(X, y, group):
         if y[train].all() or not y[train].any():
             raise GrokError("all runs come to the same end: there is nothing to learn")
         out[test] = forecaster().fit(X.iloc[train], y[train]).predict_proba(X.iloc[test])[:, 1]

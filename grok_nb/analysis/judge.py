@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ..errors import foreign
 from ..errors import (
@@ -234,7 +234,7 @@ def combine(
 
 # %% ../../nbs/analysis/00_judge.ipynb #27670615
 def _bootstrap(x:np.ndarray, level:float, method:str) -> tuple: # (low, high) of the median
-    got = stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method=method,
+    got = scipy.stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method=method,
                           rng=np.random.default_rng(0)).confidence_interval
     return float(got.low), float(got.high)
 
@@ -262,7 +262,7 @@ def median_steps(
 ) -> float: # inf if no more than half ever have the event
     "Kaplan-Meier median; the middle of the rest, where the curve rests at one half, as for an ordinary median."
     steps, event = np.asarray(steps, float), np.asarray(event, bool)
-    waiting = stats.ecdf(stats.CensoredData(steps[event], right=steps[~event])).sf
+    waiting = scipy.stats.ecdf(scipy.stats.CensoredData(steps[event], right=steps[~event])).sf
     def first_below(share): return next(iter(waiting.quantiles[waiting.probabilities < share]), math.inf)
     return float(first_below(.5+1e-9) + first_below(.5-1e-9))/2
 
@@ -287,7 +287,7 @@ def _standing(
     level:str, margin:float,
 ) -> dict:
     reached = part[level].notna()
-    share = stats.binomtest(int(reached.sum()), len(part)).proportion_ci(method="wilson")
+    share = scipy.stats.binomtest(int(reached.sum()), len(part)).proportion_ci(method="wilson")
     when, other = (rows.set_index("seed")[level].fillna(math.inf) for rows in (part, than))
     q = Question("", time_ratios(*other.align(when, join="inner")), margin=margin)
     v, = judge_parts([q], needed=False)

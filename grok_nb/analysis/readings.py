@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ..training.history import check_history, first_held, fit_step
 from ..runs.table import Table
@@ -193,6 +193,7 @@ def power_slope(
     def slope(n, x, y, xx, xy, axis=-1):
         n, x, y, xx, xy = (o.sum(axis) for o in (n, x, y, xx, xy))
         return (n*xy - x*y)/(n*xx - x*x)
-    ends = stats.bootstrap(tuple(sums), slope, paired=True, vectorized=True, n_resamples=draws, method="percentile",
-                           confidence_level=level, rng=np.random.default_rng(0)).confidence_interval
+    drawn = scipy.stats.bootstrap(tuple(sums), slope, paired=True, vectorized=True, n_resamples=draws,
+                                  method="percentile", confidence_level=level, rng=np.random.default_rng(0))
+    ends = drawn.confidence_interval
     return float(slope(*sums)), float(ends.low), float(ends.high), float(np.corrcoef(x, y)[0, 1]**2)

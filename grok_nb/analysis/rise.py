@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+import scipy
 
 from ..errors import GrokError, same_length
 from ..runs.table import Table
@@ -24,7 +24,7 @@ def paper_curve(
 ): # (n,) in [0, 1]
     "Predicted accuracy P(eps(t)) of corollary 3.3."
     radius = np.minimum(1, 1/(np.maximum(a - b*np.asarray(log10_steps), 0) + max(lipschitz, 1e-12)))
-    return special.erf(radius/math.sqrt(2*max(mu, 1e-12)))
+    return scipy.special.erf(radius/math.sqrt(2*max(mu, 1e-12)))
 
 # %% ../../nbs/analysis/03_rise.ipynb #5c0a5dbc
 def logistic_curve(
@@ -34,7 +34,7 @@ def logistic_curve(
     width:float, # in decades; 10 to 90 % of the rise take 4.4 of it
 ): # (n,)
     "Logistic in log10 steps between two levels."
-    return low + (high-low)*special.expit((np.asarray(log10_steps)-middle)/max(width, 1e-6))
+    return low + (high-low)*scipy.special.expit((np.asarray(log10_steps)-middle)/max(width, 1e-6))
 
 # %% ../../nbs/analysis/03_rise.ipynb #038a9965
 def _nearest_starts(curve, x:np.ndarray, y:np.ndarray, starts:list) -> list: # the best six
@@ -46,7 +46,7 @@ def _least_squares(curve, x:np.ndarray, y:np.ndarray, starts:list) -> np.ndarray
     fits = []
     for start in starts:
         scale = np.maximum(np.abs(start), 1e-2)
-        try: fits.append(optimize.least_squares(residual, start, max_nfev=400, x_scale=scale))
+        try: fits.append(scipy.optimize.least_squares(residual, start, max_nfev=400, x_scale=scale))
         except ValueError: continue
     return min(fits, key=lambda fit: fit.cost).x
 
@@ -96,7 +96,7 @@ def radius_curve(
 ): # (n,) in [0, 1]
     "Predicted accuracy P(eps) at a measured squared norm times sharpness."
     radius = np.minimum(1, 1/(np.exp(log_scale + np.asarray(log_size)/2) + max(lipschitz, 1e-12)))
-    return special.erf(radius/math.sqrt(2*max(mu, 1e-12)))
+    return scipy.special.erf(radius/math.sqrt(2*max(mu, 1e-12)))
 
 def _curves_and_starts(size:np.ndarray, norm:np.ndarray) -> dict: # name -> (curve, parameters to begin with)
     radius = [(low - np.median(size)/2, L, mu) for low in np.linspace(-6, 6, 13) for L in (.1, .5, 2.)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import ruptures
-from scipy import optimize, special, stats
+import scipy
 
 from ..errors import GrokError, check_names, checked, same_length
 from ..reprs import step_text
@@ -65,12 +65,12 @@ def _level_change(y:np.ndarray) -> tuple: # (row at which the level changes, the
 
 # %% ../../nbs/analysis/01_transitions.ipynb #cee1b71d
 def _drifting_logistic(x, low, slope, change, middle, width): # (n,)
-    return low + slope*(x-middle) + change*special.expit((x-middle)/width)
+    return low + slope*(x-middle) + change*scipy.special.expit((x-middle)/width)
 
 # %% ../../nbs/analysis/01_transitions.ipynb #538ada30
 def _drifting_gradient(x, low, slope, change, middle, width): # (n, 5), by each of the parameters
     z = (x-middle)/width
-    s = special.expit(z)
+    s = scipy.special.expit(z)
     steep = change*s*(1-s)/width
     return np.stack([np.ones_like(x), x-middle, s, -slope-steep, -steep*z], 1)
 
@@ -82,7 +82,7 @@ def _fit_logistic(x:np.ndarray, y:np.ndarray, at:int): # parameters of the best 
     for width in (.005, .03, .12):
         start = [before, 0., after-before, x[at], width*span]
         try:
-            p, _ = optimize.curve_fit(_drifting_logistic, x, y, start, jac=_drifting_gradient, maxfev=2000,
+            p, _ = scipy.optimize.curve_fit(_drifting_logistic, x, y, start, jac=_drifting_gradient, maxfev=2000,
                                       bounds=(low, high))
         except (RuntimeError, ValueError): continue
         error = ((_drifting_logistic(x, *p)-y)**2).sum()
@@ -161,7 +161,8 @@ def _lag_row(history:pd.DataFrame, measure:str, against:str, fit:float, other:Tr
     t = transition(part["step"], a)
     varies = len(part) > 3 and a.nunique() > 1 and b.nunique() > 1
     return dict(measure=measure, midpoint=t.midpoint, width=t.end/t.start, change=t.change, against=other.midpoint,
-                ratio=t.midpoint/other.midpoint, rank_correlation=stats.spearmanr(a, b)[0] if varies else math.nan,
+                ratio=t.midpoint/other.midpoint,
+                rank_correlation=scipy.stats.spearmanr(a, b)[0] if varies else math.nan,
                 shift=cross_lag(a, b) if varies else math.nan)
 
 # %% ../../nbs/analysis/01_transitions.ipynb #61951888

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from ..errors import GrokError, check_name
 from ..analysis.judge import SIZES, SPEED_WORDS, Question, judge_parts, median_steps, time_ratios
@@ -161,7 +161,7 @@ def placing(
     own = part_of(rows, track=track.name, entrant=entrant.name)
     tried, final, steps = part_of(own, phase="tuning"), part_of(own, phase="final"), final_steps(entrant.name, own)
     there = np.isfinite(steps)
-    share = stats.binomtest(int(there.sum()), len(steps)).proportion_ci(method="wilson")
+    share = scipy.stats.binomtest(int(there.sum()), len(steps)).proportion_ci(method="wilson")
     median = final_median(entrant.name, own)
     points, spread = sensitivity(tried)
     delay = (final["grokked"]/final["fit"].clip(lower=1)).astype(float).median()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from fastcore.basics import patch
-from scipy import stats
+import scipy
 from torch import Tensor
 
 from ..errors import (
@@ -309,7 +309,7 @@ class Estimate(NamedTuple):
         "Confidence interval, from Student's t for as many probe vectors."
         check_number("level", level, "(0, 1)")
         if self.deviations is None: return self.value.item(), self.value.item()
-        half = self.se.item()*float(stats.t.ppf((1+level)/2, len(self.deviations)-1))
+        half = self.se.item()*float(scipy.stats.t.ppf((1+level)/2, len(self.deviations)-1))
         return self.value.item()-half, self.value.item()+half
 
 # %% ../../nbs/measures/01_entropy.ipynb #35a96495
