@@ -366,7 +366,8 @@ _NETWORKS = (
     Experiment("delay_methods", "C16: what noise, penalty and Grokfast do to the constant", delay_methods, every=250),
     Experiment("crossed_p59", "split, initial weights and noise crossed: which decides when", crossed_p59, every=250),
     Experiment("circle_bounds", "C4 and C6 where the bound can speak", circle_bounds),
-    Experiment("fresh_prediction", "C12: configurations that nobody has looked at", fresh_prediction, without="_se$"),
+    Experiment("fresh_prediction", "C12: configurations that nobody has looked at", fresh_prediction,
+               without="_se$|loss|law|mirrored|noisy|logit_distance|norm/(l1|first|last)"),
     *(Experiment(name, f"C17: standard training at its fastest weight decay, {name}", partial(tuned_runs, name))
       for name in TUNED),
 )
