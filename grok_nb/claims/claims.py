@@ -32,9 +32,10 @@ class Row:
     runs:pd.DataFrame=None # of a statistic of all runs, a row a run
 
 def _whole_row(part:Part, setting:Setting, content:Callable) -> Row: # a run in the place of a seed; its rows in order
-    planned, table = set(setting.runs), content(setting.table).table
+    planned, table, made = set(setting.runs), content(setting.table).table, content(setting.table).together
     there = set() if table is None else planned & set(table.configs)
-    rows = TOGETHER[part.statistic].rows(table) if there == planned else None
+    rows, read = None, TOGETHER[part.statistic].rows
+    if there == planned: rows = made[read] = made[read] if read in made else read(table)
     seeds = Seeds(tuple(planned), dict.fromkeys(there))
     return Row(part, f"{setting.words}: {part.statistic}", seeds, setting.table, rows)
 

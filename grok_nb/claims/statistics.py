@@ -168,10 +168,11 @@ def _at_cut(table:Table) -> pd.DataFrame: # a row a run that is open at the cut
     return X.assign(groks=y, cell=groups, hash=[list(runs)[i] for i in kept])
 
 def _small_auc(rows:pd.DataFrame, column:str, draws:int=500) -> tuple: # AUC of a small one within p, drawn by cells
-    auc = lambda o: auc_within(-o[column].abs(), o["groks"], o["p"])
-    cells, rng = [o for _, o in rows.groupby("cell")], np.random.default_rng(0)
-    drawn = [auc(pd.concat([cells[i] for i in rng.integers(len(cells), size=len(cells))])) for _ in range(draws)]
-    return auc(rows), *np.nanquantile(drawn, [.025, .975]), len(rows)
+    score, groks, p = (rows[k].to_numpy() for k in (column, "groks", "p"))
+    auc = lambda which: auc_within(-np.abs(score[which]), groks[which], p[which])
+    cells, rng = list(rows.groupby("cell").indices.values()), np.random.default_rng(0) # positions of its rows, each
+    drawn = [auc(np.concatenate([cells[i] for i in rng.integers(len(cells), size=len(cells))])) for _ in range(draws)]
+    return auc(slice(None)), *np.nanquantile(drawn, [.025, .975]), len(rows)
 
 TOGETHER = {
     "slope of log steps to grok on log (learning rate x weight decay)": Together(delay_cells, _slope),
@@ -205,15 +206,16 @@ class Content(NamedTuple):
     histories:dict # hash -> history
     extras:dict # name -> DataFrame
     table:Table # whole; None: none ships
+    together:dict # function of the table -> what it gave: two statistics can be read from the same rows
 
 def contents(
     shipped:Callable, # name -> `Table` or None
 ) -> Callable: # name -> `Content`
     "Takes tables apart, each once."
     def content(name):
-        if (table := shipped(name)) is None: return Content({}, {}, None)
+        if (table := shipped(name)) is None: return Content({}, {}, None, {})
         histories = {h: rows.reset_index(drop=True) for h, rows in table.history.groupby("hash", sort=False)}
-        return Content(histories, table.extras, table)
+        return Content(histories, table.extras, table, {})
     return cache(content)
 
 # %% ../../nbs/claims/24_statistics.ipynb #reads001
