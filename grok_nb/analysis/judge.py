@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ..errors import foreign
-from ..errors import (
-    GrokError, check_argument, check_callable, check_name, check_number, check_whole, checked, same_length, shown)
+from grok_nb.errors import (
+    GrokError, check_argument, check_callable, check_name, check_number, check_whole, checked, foreign, same_length,
+    shown)
 from ..reprs import line_of
 from ..methods.method import OUR_NOISE
 from ..training.config import RunConfig
@@ -235,7 +235,7 @@ def combine(
 # %% ../../nbs/analysis/00_judge.ipynb #27670615
 def _bootstrap(x:np.ndarray, level:float, method:str) -> tuple: # (low, high) of the median
     got = scipy.stats.bootstrap((x,), np.median, confidence_level=level, n_resamples=4000, method=method,
-                          rng=np.random.default_rng(0)).confidence_interval
+                                rng=np.random.default_rng(0)).confidence_interval
     return float(got.low), float(got.high)
 
 # %% ../../nbs/analysis/00_judge.ipynb #cb91797f
