@@ -99,13 +99,12 @@ MUTANTS = [
     ("training.history", "return float(held[0]) if", "return float(held[-1]) if", NB),
     ("training.history", "FIT = .99 #", "FIT = .9 #", NB),
     ("training.loop", "max(config.stop_factor*grokked, grokked+config.hold)", "config.stop_factor*grokked", NB),
-    ("training.loop", "    return all(self.step >= stop_step(", "    return any(self.step >= stop_step(", NB),
+    ("training.loop", "    return all(self.through())", "    return any(self.through())", NB),
     # noise, dropout and state of each seed
     ("training.loop", "row.normal_(0, s, generator=g)", "row.normal_(0, max(sigma.tolist()), generator=g)", NB),
     ("training.loop", "        return mask.div_(1-drop)\n", "        return mask\n", NB),
-    ("training.loop", "lists = {k: [whole[k][i]]", "lists = {k: [whole[k][0]]", NB),
-    ("training.loop", "return value[i:i+1].clone()", "return value[:1].clone()", NB),
-    ("training.loop", "\"streams\": {k: [gs[i]]", "\"streams\": {k: [gs[0]]", NB),
+    ("training.loop", "theirs = lambda values: [values[i] for i in which]", "theirs = lambda values: values[:len(which)]", NB),
+    ("training.loop", "return value[which]", "return value[:len(which)]", NB),
     ("training.loop", "    _need(bool(words.any()), \"streams\")\n", "", NB),
     # checksums, provenance and locks of a run
     ("training.run", "        (folder/\"run.json\").unlink(missing_ok=True)\n", "", NB),
@@ -128,7 +127,9 @@ MUTANTS = [
     ("runs.sweep", "if losses[name] >= LOSSES]:", "if losses[name] > LOSSES]:", NB),
     ("runs.sweep", "    return [found[h] for h in sorted(found)]\n", "    return list(found.values())\n", NB),
     ("runs.sweep", "    _drop_stack(hashes, store) # all are stored, or it is given up\n", "", NB),
-    ("runs.sweep", "            if status != \"done\": status = train_with", "            status = train_with", NB),
+    ("runs.sweep", "    if status != \"done\" and not any(kept.t.through()):", "    if True:", NB),
+    ("runs.sweep", "if any(t.through()): t.stopped = True", "pass", NB),
+    ("runs.sweep", "seconds = kept.seconds*len(which)/len(kept.t.configs)", "seconds = kept.seconds", NB),
     # intervals, forecasts, transitions
     ("analysis.judge", "round((1-level)/2, 12)", "round(1-level, 12)", NB),
     ("analysis.judge", "rank_tails(n), alpha, side", "rank_tails(n), 2*alpha, side", NB),

@@ -94,7 +94,7 @@ def check(model, optimizer, schedule, method, stop, batch_size=0):
         part = trained(seeds, stop)
     except Unstackable:
         return
-    same(trained(seeds[1:], state=part.state_of(1)), whole, exact=False)
+    same(trained(seeds[1:], state=part.state_of([1])), whole, exact=False)
 
 
 TRIPLES = list(itertools.product(OPTIMIZERS, SCHEDULES))

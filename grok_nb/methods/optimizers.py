@@ -193,14 +193,14 @@ def load_state(self:StackedOptimizer,
 # %% ../../nbs/methods/04_optimizers.ipynb #opt00062
 @patch
 def state_of(self:StackedOptimizer,
-    i:int, # which of the S seeds
-) -> list: # as `state` gives it for a stack of one
-    "The state of one of the seeds, as if it had been trained alone."
-    if not self.elementwise: return [_snapshot(self.optimizers[i])]
+    which:list, # of the S seeds
+) -> list: # as `state` gives it for a stack of these
+    "The state of some of the seeds, as if the others had never been there."
+    if not self.elementwise: return [_snapshot(self.optimizers[i]) for i in which]
 
-    def cut(o): # of what is stacked, its own row
+    def cut(o): # of what is stacked, their own rows
         if isinstance(o, dict): return {k: cut(v) for k, v in o.items()}
-        return o[i:i+1].clone() if isinstance(o, torch.Tensor) and o.dim() else o
+        return o[which] if isinstance(o, torch.Tensor) and o.dim() else o
 
     return [[cut(o) for o in _snapshot(self.optimizers[0])]]
 

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import GrokError, check_path, check_whole, checked, note
-from ..files import read_json, room_for, save_checkpoint, unfinished, write_atomic
+from ..files import load_checkpoint, read_json, room_for, save_checkpoint, unfinished, write_atomic
 from ..measures.probes import Probe
 from ..training.config import RunConfig, own_things, paper_config, take_things
 from ..training.loop import Training, Unstackable, seedless
@@ -174,6 +174,38 @@ def run_in_store(
         return "failed"
     return "done"
 
+# %% ../../nbs/runs/02_sweep.ipynb #1130ca7a
+def _still_in(checkpoint:Path, configs:list) -> list: # of a stack, those that have not left it
+    names = (load_checkpoint(checkpoint) or {}).get("hashes")
+    return [c for c in configs if c.hash in names] if isinstance(names, list) else configs
+
+def _until_one_is_through(kept:Checkpoint, save_every:float, told) -> list: # those that are; empty: one has diverged
+    tell = teller(told)
+    def after(t):
+        tell(t)
+        if any(t.through()): t.stopped = True
+
+    status, stopped = kept.status, False
+    if status != "done" and not any(kept.t.through()):
+        try: status = train_with_checkpoints(kept.t, kept.save, save_every, after)
+        except Interrupted: stopped = True
+    over = [i for i, through in enumerate(kept.t.through()) if through]
+    if stopped or status == "interrupted" and not over:
+        raise KeyboardInterrupt(f"{len(kept.t.configs)} stacked runs are kept in {kept.path} as far as they got; "
+                                "call again to go on")
+    return over
+
+def _part(kept:Checkpoint, which:list, **about) -> dict: # the state of some runs, with their share of the time
+    seconds = kept.seconds*len(which)/len(kept.t.configs)
+    return {**kept.t.state_of(which), "seconds": seconds, "environment": kept.environment, **about}
+
+def _store_one(kept:Checkpoint, i:int, folder:Path, size:int): # run i of a stack, as if it had been trained alone
+    if is_stored(folder): return
+    about = dict(status="done", environment=kept.environment | {"stacked": size})
+    state = _part(kept, [i], **about)
+    save_checkpoint(folder/"checkpoint.pt", state)
+    save_run(kept.t.result(i, "done", state["seconds"], about["environment"]), folder)
+
 # %% ../../nbs/runs/02_sweep.ipynb #876d4738
 def fit_stacked(
     configs:list, # of `RunConfig` that differ in nothing but the seed
@@ -181,33 +213,22 @@ def fit_stacked(
     save_every:float=30, # seconds between checkpoints
     told:Path=None, # as for `run_in_store`
 ):
-    "Train runs that differ only in their seed side by side, with one checkpoint, and store each."
+    "Train runs that differ only in their seed side by side, with one checkpoint; each is stored, and leaves, in its time."
     configs = sorted(configs, key=lambda c: c.hash)
     listed, checkpoint, _ = _stack_files(hashes := [c.hash for c in configs], store)
     for half in unfinished(store/".stacks"):
         if listed.stem in half.name: half.unlink()
     with room_for(f"a stack of {len(configs)} runs"):
-        t = Training(configs)
-        t.probes = [Probe(o) for o in configs[0].probes]
-        kept = Checkpoint(t, checkpoint)
-        write_atomic(listed, json.dumps(dict(hashes=hashes)).encode())
-        status = kept.status
-        try:
-            if status != "done": status = train_with_checkpoints(t, kept.save, save_every, teller(told))
-        except Interrupted: status = "interrupted"
-        if status == "interrupted":
-            raise KeyboardInterrupt(f"{len(configs)} stacked runs are kept in {store} as far as they got; "
-                                    "call again to go on")
-        for i, c in enumerate(configs) if status == "done" else (): _store_one(kept, i, claim_folder(store/c.hash, c))
+        while True:
+            t = Training(_still_in(checkpoint, configs))
+            t.probes = [Probe(o) for o in t.config.probes]
+            kept = Checkpoint(t, checkpoint)
+            write_atomic(listed, json.dumps(dict(hashes=hashes)).encode())
+            over = _until_one_is_through(kept, save_every, told)
+            for i in over: _store_one(kept, i, claim_folder(store/t.configs[i].hash, t.configs[i]), len(configs))
+            if len(over) in (0, len(t.configs)): break
+            save_checkpoint(checkpoint, _part(kept, [i for i in range(len(t.configs)) if i not in over]))
     _drop_stack(hashes, store) # all are stored, or it is given up
-
-def _store_one(kept:Checkpoint, i:int, folder:Path): # run i of a stack, as if it had been trained alone
-    if is_stored(folder): return
-    t, about = kept.t, kept.environment | {"stacked": len(kept.t.configs)}
-    run = t.result(i, "done", kept.seconds/len(t.configs), about)
-    state = {**t.state_of(i), "seconds": run.seconds, "status": "done", "environment": about}
-    save_checkpoint(folder/"checkpoint.pt", state)
-    save_run(run, folder)
 
 # %% ../../nbs/runs/02_sweep.ipynb #2af0c2ba
 def stacks(

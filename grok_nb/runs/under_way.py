@@ -43,7 +43,8 @@ def teller(
         nonlocal last
         if told is None or time.monotonic() - last < every: return
         last = time.monotonic()
-        with suppress(OSError): Path(told, f"{t.configs[0].hash}.step").write_text(str(t.step*len(t.configs)))
+        with suppress(OSError):
+            for c in t.configs: Path(told, f"{c.hash}.step").write_text(str(t.step))
         if asked_to_stop(told): t.stopped = True
     return tell
 

@@ -299,18 +299,22 @@ def frame_steps(
 def stop_step(
     config:RunConfig,
     rows:list, # rows of the history so far
-) -> float: # step, or inf as long as it has not grokked
+) -> float: # step: its budget as long as it has not grokked, or if it is to use it up
     "Where a run may stop: `stop_factor` times the step at which it grokked, and not before `hold` steps after it."
+    if not config.stop_factor: return config.steps
     grokked = first_held([r["step"] for r in rows], [r["test/acc"] for r in rows], config.target, config.hold)
-    return float("inf") if np.isnan(grokked) else max(config.stop_factor*grokked, grokked+config.hold)
+    return config.steps if np.isnan(grokked) else min(config.steps, max(config.stop_factor*grokked, grokked+config.hold))
 
 # %% ../../nbs/training/03_loop.ipynb #loop0062
 @patch
+def through(self:Training) -> list: # of S truth values
+    "Which runs have used their budget, or have grokked and gone on for long enough after it."
+    return [bool(rows) and rows[-1]["step"] >= stop_step(self.config, rows) for rows in self.rows]
+
+@patch
 def finished(self:Training) -> bool:
-    "Whether every run has used its budget, or has grokked and gone on for long enough after it."
-    if self.step >= self.config.steps: return True
-    if not self.config.stop_factor: return False
-    return all(self.step >= stop_step(self.config, rows) for rows in self.rows)
+    "Whether all runs are through."
+    return all(self.through())
 
 # %% ../../nbs/training/03_loop.ipynb #420c2e18
 def train_loop(
@@ -349,19 +353,20 @@ def state(self:Training) -> dict:
 # %% ../../nbs/training/03_loop.ipynb #ac877af7
 @patch
 def state_of(self:Training,
-    i:int, # which of the S runs
+    which:list, # of the S runs
 ) -> dict:
-    "The state of one of the runs, as if it had been trained alone."
-    def cut(value): # of what is stacked, its own row
+    "The state of some of the runs, as if the others had never been there."
+    def cut(value): # of what is stacked, their own rows
         if isinstance(value, dict): return {k: cut(v) for k, v in value.items()}
-        return value[i:i+1].clone() if isinstance(value, Tensor) and value.dim() else value
+        return value[which] if isinstance(value, Tensor) and value.dim() else value
 
     whole = self.state()
     own = {k: cut(whole[k]) for k in ("train_acc", "order", "params", "buffers")}
-    lists = {k: [whole[k][i]] for k in ("hashes", "rows", "frames")}
-    return {"step": self.step, **own, **lists, "optimizer": self.optimizer.state_of(i),
+    theirs = lambda values: [values[i] for i in which]
+    lists = {k: theirs(whole[k]) for k in ("hashes", "rows", "frames")}
+    return {"step": self.step, **own, **lists, "optimizer": self.optimizer.state_of(which),
             "methods": [cut(m) for m in whole["methods"]],
-            "streams": {k: [gs[i]] for k, gs in whole["streams"].items()}}
+            "streams": {k: theirs(gs) for k, gs in whole["streams"].items()}}
 
 # %% ../../nbs/training/03_loop.ipynb #loop0043
 def _need(ok, what:str):

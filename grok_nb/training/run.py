@@ -160,7 +160,7 @@ def result(self:Training,
 ) -> Run:
     "What came of one of the runs."
     c, rows = self.configs[i], self.rows[i]
-    end = stop_step(c, rows) if c.stop_factor else c.steps
+    end = stop_step(c, rows)
     last = next((r["step"] for r in rows if r["step"] >= end), c.steps)
     rows = [r for r in rows if r["step"] <= last]
     frames = {step: frame for step, frame in self.frames[i].items() if step <= last}
