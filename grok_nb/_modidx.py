@@ -2154,8 +2154,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'grok_nb.training.history._laws_of': ( 'training/history.html#_laws_of',
                                                                                  'grok_nb/training/history.py'),
                                           'grok_nb.training.history._mean': ('training/history.html#_mean', 'grok_nb/training/history.py'),
-                                          'grok_nb.training.history.answers_of': ( 'training/history.html#answers_of',
-                                                                                   'grok_nb/training/history.py'),
                                           'grok_nb.training.history.check_history': ( 'training/history.html#check_history',
                                                                                       'grok_nb/training/history.py'),
                                           'grok_nb.training.history.evaluate': ( 'training/history.html#evaluate',

@@ -193,6 +193,6 @@ def test_a_beta_of_zero_trains():
 
 def test_a_stranger_cannot_fill_the_memory_in_training(monkeypatch):
     monkeypatch.setattr("grok_nb.training.network.free_memory", lambda: 16e9)
-    for change in (dict(d_mlp=10**6), dict(model="mlp", inputs="tied", d_model=16, depth=1, width=10**6, bias=False), dict(frames=10**6, steps=10**6)):
+    for change in (dict(d_mlp=10**6), dict(model="mlp", inputs="tied", d_model=16, depth=1, width=10**6, bias=False), dict(frames=10**6, steps=10**6, log_every=1)):
         with pytest.raises(GrokError, match="GB of memory and"):
             fit(RunConfig(**change), quiet=True)

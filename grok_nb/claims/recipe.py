@@ -139,7 +139,7 @@ def _timed(configs:list, steps:int) -> float: # seconds of a training that uses 
     start = time.perf_counter()
     for _ in range(steps): t.update(*t.forward()[:2])
     each, start = (time.perf_counter() - start)/steps, time.perf_counter()
-    t.record(*t.forward(), want_row=True, want_frame=False)
+    t.record(*t.forward())
     return first.steps*each + first.steps/first.log_every*(time.perf_counter() - start)
 
 # %% ../../nbs/claims/26_recipe.ipynb #deff899a

@@ -165,7 +165,7 @@ class RunConfig:
     target:float = .99 # test accuracy that counts as grokked when held ...
     hold:int = 500 # ... for so many steps
     stop_factor:float = 1.5 # stop at this multiple of the step at which it grokked; 0: use the whole budget
-    frames:int = 200 # pictures to keep, spaced evenly in log steps
+    frames:int = 200 # pictures to keep, at most: at logged steps, spaced evenly in log steps
     threads:int = 1 # of torch
     dtype:str = "float32" # or "float64"
 

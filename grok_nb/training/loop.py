@@ -21,7 +21,7 @@ from ..methods.method import Method, joint_sigma, overrides
 from ..methods.optimizers import StackedOptimizer, make_schedule
 from ..methods.registry import make_methods
 from .config import RunConfig
-from .history import answers_of, evaluate, first_held, taken_columns
+from .history import evaluate, first_held, taken_columns
 from .network import build_model, check_device, check_memory, frame_shapes, task_of, with_task
 
 # %% ../../nbs/training/03_loop.ipynb #476b1df7
@@ -252,18 +252,12 @@ def record(self:Training,
     objective:Tensor, # (S,) of this step, as `forward` gave it, and
     acc:Tensor, # (S,) of this step's batch
     sigma:Tensor, # (S,) of its noise
-    want_row:bool,
-    want_frame:bool,
+    frame:bool=False, # with a picture
 ):
-    "Append rows and frames for the present step."
-    shapes, own = self.shapes if want_frame else {}, _own_objective(self.methods)
+    "Append a row for the present step, and a frame where one is wanted."
+    shapes, own = self.shapes if frame else {}, _own_objective(self.methods)
     for i, (model, task) in enumerate(zip(self.models, self.tasks)):
-        if not want_row and not shapes: continue
-        logits = self.table_logits(i)
-        if not want_row:
-            self.frames[i][self.step] = _frame(model, answers_of(model, task, logits), shapes)
-            continue
-        row, answers = evaluate(model, task, self.config.loss, logits, **self.config.loss_args)
+        row, answers = evaluate(model, task, self.config.loss, self.table_logits(i), **self.config.loss_args)
         extra = {"train/objective": objective[i].item()} if own else {}
         extra |= {"train/acc_noisy": acc[i].item(), "noise/sigma": sigma[i].item()}
         for probe in self.probes:
@@ -289,11 +283,13 @@ def is_frame(
 # %% ../../nbs/training/03_loop.ipynb #538dd466
 def frame_steps(
     steps:int, # budget
-    frames:int, # how many
+    frames:int, # how many at most, without the first
+    log_every:int, # steps from row to row
 ) -> set: # of steps
-    "About `frames` steps, spaced evenly in log steps, with the first."
+    "Logged steps that are spaced evenly in log steps, with the first and the last."
     if not frames: return set()
-    return {0, *np.unique(np.geomspace(1, steps, frames).round().astype(int)).tolist()}
+    rows = np.ceil(np.geomspace(1, steps, frames).round()/log_every).astype(int)*log_every
+    return {0, *np.minimum(rows, steps).tolist()}
 
 # %% ../../nbs/training/03_loop.ipynb #6aa306d2
 def stop_step(
@@ -323,16 +319,14 @@ def train_loop(
     after=lambda t: None, # called after each row
 ) -> str: # "done", "interrupted" or "diverged at step N: ..."
     "Train until the budget is used or the runs have grokked; a loss that is not finite ends it, the history is kept."
-    c, pictures = t.config, frame_steps(t.config.steps, t.config.frames)
+    c, pictures = t.config, frame_steps(t.config.steps, t.config.frames, t.config.log_every)
     while True:
         if before(t): return "interrupted"
         objective, acc, sigma = t.forward()
         if not objective.isfinite().all():
             return f"diverged at step {t.step}: the loss is {objective.detach().tolist()}; try a smaller lr"
-        last = t.step >= c.steps
-        row, frame = last or t.step % c.log_every == 0, last or t.step in pictures
-        if row or frame: t.record(objective, acc, sigma, row, frame)
-        if row:
+        if t.step >= c.steps or t.step % c.log_every == 0:
+            t.record(objective, acc, sigma, t.step in pictures)
             after(t)
             if t.finished(): return "done"
         t.update(objective, acc)

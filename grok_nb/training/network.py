@@ -204,7 +204,8 @@ def memory_needed(
     # where an example's share cannot exceed this, it is not worth a look
     step, largest = pass_bytes(c, task) if number*weights*(trains + tests) > 1e9 else (0, 0)
     step, largest = max(step, number*3*examples*task.n_classes), max(largest, number*2*tests*task.n_classes)
-    return seeds*(number*(4 + windows)*weights + step) + largest + min(c.frames, c.steps)*_picture_bytes(c, task)
+    pictures = min(c.frames, c.steps//c.log_every)
+    return seeds*(number*(4 + windows)*weights + step) + largest + pictures*_picture_bytes(c, task)
 
 # %% ../../nbs/training/02_network.ipynb #net00048
 def frame_shapes(
