@@ -65,8 +65,8 @@ def _whole_verdict(row:Row) -> Verdict: # by the interval of one number
     word = answer_of(low, high, *sorted((near, far)), side)
     if word != "undecided": return Verdict(row.words, value, low, high, n, word)
     edge = min(abs(value - near), abs(value - far)) # an interval narrows by the root of n
-    needed = math.ceil(n*((high - low)/2/edge)**2) if edge > 1e-9 else math.inf # on an edge none is narrow enough
-    return Verdict(row.words, value, low, high, n, word, needed)
+    times = ((high - low)/2/edge)**2 if edge > 1e-9 else math.inf # on an edge none is narrow enough
+    return Verdict(row.words, value, low, high, n, word, math.ceil(n*times) if times < 10 else math.inf)
 
 def _judged(rows:list) -> list: # of `Verdict`, a row each
     def question(row):

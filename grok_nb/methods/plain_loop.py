@@ -37,8 +37,8 @@ class PlainLoop:
     ):
         places = [name for name, _ in model.named_modules() if name]
         self.at = check_name("at", at or getattr(model, "noise_at", "input"), ["input", *places])
-        named = isinstance(hidden, (str, list, tuple)) and not hidden
-        self.layers = check_names("hidden", getattr(model, "hidden_names", ()) if named else hidden, places)
+        unsaid = isinstance(hidden, (str, list, tuple)) and not hidden
+        self.layers = check_names("hidden", getattr(model, "hidden_names", ()) if unsaid else hidden, places)
         self.methods, self.model, self.read = list(methods), model, read
         self.loss_name, self.loss_args = loss, dict(loss_args or {})
         LOSSES.check(self.loss_name, self.loss_args)

@@ -35,21 +35,20 @@ def _mean(x:Tensor) -> float: # of nothing: nan
     return x.double().mean().item() if x.numel() else float("nan")
 
 # %% ../../nbs/training/01_history.ipynb #his00021
-def _laws_of(logits:Tensor, task) -> dict: # of the training pairs whose mirror image is a cell of the table
-    rows = (task.train & (task.mirror >= 0)).nonzero()[:, 0]
-    mirror, answer = task.mirror[rows], logits.argmax(-1)
-    commutes = answer[rows] == answer[mirror]
+def _laws_of(logits:Tensor, answers:Tensor, rows:Tensor, mirrors:Tensor, mirrored:Tensor) -> dict: # of cells `rows`
+    commutes = answers[rows] == answers[mirrors]
     return {"law/commutativity/train": _mean(commutes),
-            "law/commutativity/train_unmirrored": _mean(commutes[~task.mirrored[rows]]),
-            "logit_distance": _mean((logits[rows] - logits[mirror]).square())}
+            "law/commutativity/train_unmirrored": _mean(commutes[~mirrored[rows]]),
+            "logit_distance": _mean((logits[rows] - logits[mirrors]).square())}
 
-def _evaluate_table(logits:Tensor, task, loss:str, **args) -> dict:
-    train, test = task.train, ~task.train
+def _evaluate_table(logits:Tensor, answers:Tensor, task, loss:str, **args) -> dict:
+    train, test, mirror, mirrored = task.train, ~task.train, task.mirror, task.mirrored
     losses, right = example_losses(logits, task.labels, loss, **args)
+    rows = (train & (mirror >= 0)).nonzero()[:, 0] # training pairs whose mirror image is a cell of the table
     return {"train/acc": _mean(right[train]), "train/loss": _mean(losses[train]),
             "test/acc": _mean(right[test]), "test/loss": _mean(losses[test]),
-            "test/acc_mirrored": _mean(right[test & task.mirrored]),
-            "test/acc_unmirrored": _mean(right[test & ~task.mirrored]), **_laws_of(logits, task)}
+            "test/acc_mirrored": _mean(right[test & mirrored]), "test/acc_unmirrored": _mean(right[test & ~mirrored]),
+            **_laws_of(logits, answers, rows, mirror[rows], mirrored)}
 
 # %% ../../nbs/training/01_history.ipynb #76deb610
 def _evaluate_sides(model, task, loss:str, **args) -> tuple: # (measures, what it gives for the test inputs)
@@ -70,12 +69,15 @@ def evaluate(
     **args # of the loss
 ) -> tuple: # (measures by name, answers: of every pair of a table, of the test inputs otherwise)
     "Accuracy, loss, commutativity and weight norm without noise; mode, buffers and random streams stay as they are."
-    if task.table is None: row, logits = _evaluate_sides(model, task, loss, **args)
+    if task.table is None:
+        row, logits = _evaluate_sides(model, task, loss, **args)
+        answers = logits.argmax(-1)
     else:
         logits = predict(model, task.inputs) if logits is None else logits
-        row = _evaluate_table(logits, task, loss, **args)
+        answers = logits.argmax(-1)
+        row = _evaluate_table(logits, answers, task, loss, **args)
     row["norm/l2"] = sum(p.double().square().sum() for p in model.parameters()).sqrt().item()
-    return row, logits.argmax(-1)
+    return row, answers
 
 
 # %% ../../nbs/training/01_history.ipynb #77cdb55c
