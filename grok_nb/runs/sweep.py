@@ -213,7 +213,7 @@ def fit_stacked(
     save_every:float=30, # seconds between checkpoints
     told:Path=None, # as for `run_in_store`
 ):
-    "Train runs that differ only in their seed side by side, with one checkpoint; each is stored and leaves in its time."
+    "Train runs that differ only in their seed side by side, with one checkpoint; store each when it is through."
     configs = sorted(configs, key=lambda c: c.hash)
     listed, checkpoint, _ = _stack_files(hashes := [c.hash for c in configs], store)
     for half in unfinished(store/".stacks"):
