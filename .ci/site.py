@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -114,10 +115,11 @@ def citation(text):
 
 def stage(root, git_url=None):
     "Everything that a renderer needs, in `_proc`."
-    from nbdev.serve import proc_nbs
+    from nbdev import processors, serve
+    processors.get_config = cache(processors.get_config)  # it reads its files again for every cell
     meta = settings(root)
     git_url = meta["git_url"] if git_url is None else git_url
-    staged = Path(proc_nbs(n_workers=0, force=True))
+    staged = Path(serve.proc_nbs(n_workers=0, force=True))
     pages = pages_of(root)
     for path in staged.rglob("*.ipynb"):
         mend(path, pages, git_url, path.relative_to(staged).as_posix())
@@ -152,7 +154,9 @@ def own_fonts(out):
 
 def fallback(staged):
     "Render without Quarto."
+    from smalldocs import highlight
     from smalldocs.site import build
+    highlight.css_class = cache(highlight.css_class)  # of each token of each page, and there are few kinds
     build(staged, quiet=True)
     for page in (staged / "_site").rglob("*.html"):
         page.write_text(mathml(page.read_text()))
