@@ -41,23 +41,24 @@ def _laws_of(logits:Tensor, answers:Tensor, rows:Tensor, mirrors:Tensor, mirrore
             "law/commutativity/train_unmirrored": _mean(commutes[~mirrored[rows]]),
             "logit_distance": _mean((logits[rows] - logits[mirrors]).square())}
 
-def _evaluate_table(logits:Tensor, answers:Tensor, task, loss:str, **args) -> dict:
+def _evaluate_table(logits:Tensor, task, loss:str, **args) -> tuple: # (measures, answers to every pair)
     train, test, mirror, mirrored = task.train, ~task.train, task.mirror, task.mirrored
+    answers = logits.argmax(-1)
     losses, right = example_losses(logits, task.labels, loss, **args)
     rows = (train & (mirror >= 0)).nonzero()[:, 0] # training pairs whose mirror image is a cell of the table
     return {"train/acc": _mean(right[train]), "train/loss": _mean(losses[train]),
             "test/acc": _mean(right[test]), "test/loss": _mean(losses[test]),
             "test/acc_mirrored": _mean(right[test & mirrored]), "test/acc_unmirrored": _mean(right[test & ~mirrored]),
-            **_laws_of(logits, answers, rows, mirror[rows], mirrored)}
+            **_laws_of(logits, answers, rows, mirror[rows], mirrored)}, answers
 
 # %% ../../nbs/training/01_history.ipynb #76deb610
-def _evaluate_sides(model, task, loss:str, **args) -> tuple: # (measures, what it gives for the test inputs)
+def _evaluate_sides(model, task, loss:str, **args) -> tuple: # (measures, answers to the test inputs)
     row = {}
     for side, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
         logits = predict(model, x)
         losses, right = example_losses(logits, y, loss, **args)
         row |= {f"{side}/acc": _mean(right), f"{side}/loss": _mean(losses)}
-    return row, logits
+    return row, logits.argmax(-1)
 
 @only_looks
 @torch.no_grad()
@@ -69,16 +70,12 @@ def evaluate(
     **args # of the loss
 ) -> tuple: # (measures by name, answers: of every pair of a table, of the test inputs otherwise)
     "Accuracy, loss, commutativity and weight norm without noise; mode, buffers and random streams stay as they are."
-    if task.table is None:
-        row, logits = _evaluate_sides(model, task, loss, **args)
-        answers = logits.argmax(-1)
+    if task.table is None: row, answers = _evaluate_sides(model, task, loss, **args)
     else:
         logits = predict(model, task.inputs) if logits is None else logits
-        answers = logits.argmax(-1)
-        row = _evaluate_table(logits, answers, task, loss, **args)
+        row, answers = _evaluate_table(logits, task, loss, **args)
     row["norm/l2"] = sum(p.double().square().sum() for p in model.parameters()).sqrt().item()
     return row, answers
-
 
 # %% ../../nbs/training/01_history.ipynb #77cdb55c
 def check_history(

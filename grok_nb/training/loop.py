@@ -297,10 +297,10 @@ def stop_step(
     rows:list, # rows of the history so far
 ) -> float: # step: its budget as long as it has not grokked, or if it is to use it up
     "Where a run may stop: `stop_factor` times the step at which it grokked, and not before `hold` steps after it."
-    c = config
-    if not c.stop_factor: return c.steps
-    grokked = first_held([r["step"] for r in rows], [r["test/acc"] for r in rows], c.target, c.hold)
-    return c.steps if np.isnan(grokked) else min(c.steps, max(c.stop_factor*grokked, grokked+c.hold))
+    if not config.stop_factor: return config.steps
+    grokked = first_held([r["step"] for r in rows], [r["test/acc"] for r in rows], config.target, config.hold)
+    if np.isnan(grokked): return config.steps
+    return min(config.steps, max(config.stop_factor*grokked, grokked+config.hold))
 
 # %% ../../nbs/training/03_loop.ipynb #loop0062
 @patch
