@@ -203,7 +203,7 @@ def _prediction():
 
 _PREDICTION = Experiment(
     "prediction", "C12: small runs of which many never grok within their budget", _prediction,
-    without=r"_se$|norm/(l1|first|last)$", # of many rows, and read by nothing
+    without=r"_se$|test/loss|law|mirrored|noisy|logit_distance|norm/(l1|first|last)$", # of many rows, read by nothing
     from_table={"forecasts": forecasts})
 
 # %% ../../nbs/claims/23_experiments.ipynb #080ed5f8
