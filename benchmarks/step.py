@@ -5,7 +5,8 @@
 Every row is measured side by side: medians of interleaved repeats, ratios to the best of the others, and to JAX; on one
 thread in seconds of the processor, so that other programs on the machine lengthen nobody's step. PYTHON is
 the interpreter of an environment that has TransformerLens (see lens.py), or JAX (see jaxstep.py). Below the rows: what
-each part of a step takes, and the least time that its products and its large arrays need on this machine.
+each part of a step takes, the least time that its products and its large arrays need on this machine at the best rate of
+either, and what its products take each by itself, with nothing around it and its numbers in the cache.
 """
 import argparse
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peers import EncoderLayer, addition, interleaved, processor_time, stepper
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from grok_nb.methods.penalties import Abelian, with_mirrors
 from grok_nb.models.products import product
@@ -102,6 +104,31 @@ def shares(pairs, labels, p, positions, method, repeats=20):
     return {part: float(np.median(t[2:])) for part, t in times.items()}
 
 
+class Products(TorchDispatchMode):
+    "Notes the matrix products that torch is asked for."
+
+    kinds = "mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator._schema.name.split("::")[1] in self.kinds:
+            self.found.append((operator, args, kwargs or {}))
+        return operator(*args, **(kwargs or {}))
+
+
+def products_alone(pairs, labels, p, positions, method):
+    "Milliseconds of a step's products: each by itself, again and again, at its fastest."
+    step = stepper(FastTransformer(p), pairs, labels, positions, True, method and method())
+    step()
+    with Products() as products:
+        step()
+    with torch.no_grad():
+        return 1e3 * sum(best(lambda f=f, a=a, k=k: f(*a, **k)) for f, a, k in products.found)
+
+
 def measure(p, threads, repeats, lens, jax, compiled):
     "Print the tables for a number of threads."
     pairs, labels = addition(p)
@@ -124,6 +151,7 @@ def measure(p, threads, repeats, lens, jax, compiled):
         seconds = interleaved(steps, repeats)
         rate, memory = product_rate(n), memory_rate(n)
         parts = {name: shares(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
+        alone = {name: products_alone(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
     rival = min(seconds[name] for name in others)
     print(f"\np = {p}, {n} pairs, {threads} thread(s)")
     print(f"{'':26}{'steps/s':>9}{'against the best other':>24}{'of fast':>10}" + (f"{'against JAX':>13}" if jax else ""))
@@ -132,12 +160,12 @@ def measure(p, threads, repeats, lens, jax, compiled):
         print(f"{name:26}{1 / s:9.2f}{rival / s:23.2f}x{seconds['fast'] / s:10.2f}{against}")
     print(f"\nmilliseconds of a step's parts; the least that its products ({rate:.0f} GFLOP/s) and arrays ({memory:.0f} GB/s) need")
     least = needs(p, n, len(with_mirrors(pairs)[0]) - n)
-    print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}")
+    print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}{'products alone':>16}")
     for name, each in parts.items():
         operations, megabytes = least[name]
         floor = 1e3 * operations / rate + megabytes / memory
         print(f"{name:20}" + "".join(f"{ms:16.1f}" for ms in each.values())
-              + f"{operations:8.2f}{megabytes:6.0f}{floor:10.1f}{floor / 1e3 / seconds[name]:7.0%}")
+              + f"{operations:8.2f}{megabytes:6.0f}{floor:10.1f}{floor / 1e3 / seconds[name]:7.0%}{alone[name]:16.1f}")
 
 
 if __name__ == "__main__":

@@ -253,10 +253,10 @@ def test_on_a_cluster(tmp_path, undisturbed):
 def test_a_shipped_table_is_what_its_sweep_gives(tmp_path):
     shipped, again = results("tiny"), sweep(experiment("tiny").configs(), tmp_path, n_jobs=2, quiet=True)
     assert list(shipped.configs) == list(again.configs) and list(shipped.history) == list(again.history)
-    # six digits are shipped, and double precision differs between processors by far less within 100 steps
+    # five digits are shipped, and double precision differs between processors by far less within 100 steps
     for key in again.history.select_dtypes("number"):
         a, b = shipped.history[key], again.history[key]
-        assert ((a - b).abs() <= 1e-5 * b.abs().clip(lower=1e-6)).where(b.notna(), a.isna()).all(), key
+        assert ((a - b).abs() <= 6e-5 * b.abs().clip(lower=1e-6)).where(b.notna(), a.isna()).all(), key
 
 
 def test_tables_join_where_the_first_has_a_setting_in_which_its_runs_do_not_differ():
