@@ -42,6 +42,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'grok_nb/analysis/forecast.py'),
                                            'grok_nb.analysis.forecast._is_number': ( 'analysis/forecast.html#_is_number',
                                                                                      'grok_nb/analysis/forecast.py'),
+                                           'grok_nb.analysis.forecast._learned_from': ( 'analysis/forecast.html#_learned_from',
+                                                                                        'grok_nb/analysis/forecast.py'),
                                            'grok_nb.analysis.forecast._norm_law': ( 'analysis/forecast.html#_norm_law',
                                                                                     'grok_nb/analysis/forecast.py'),
                                            'grok_nb.analysis.forecast._norm_residual': ( 'analysis/forecast.html#_norm_residual',

@@ -10,6 +10,7 @@ __all__ = ['CONFIGURATION', 'PLAIN', 'PERTURBED', 'SETS', 'cut_step', 'at_cut', 
 # %% ../../nbs/analysis/05_forecast.ipynb #491a8d44
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -295,6 +296,12 @@ def _outside(name:str, value, seen:list) -> str: # what to say of a value that i
         return "" if low - slack <= value <= high + slack else f"{name} = {value:.4g} ({low:.4g} to {high:.4g})"
     return "" if value in seen else f"{name} = {shown(value)} ({', '.join(sorted({shown(o) for o in seen}))})"
 
+@cache
+def _learned_from() -> tuple: # numbers at the cut, whether and when each run groks; setting of `_ALIKE` -> its values
+    table = results("prediction")
+    X, y, _, _, left = forecast_problem(table, PLAIN)
+    return X, y, left, {k: [getattr(c, k, None) for c in table.configs.values()] for k in _ALIKE}
+
 # %% ../../nbs/analysis/05_forecast.ipynb #fore0002
 @checked()
 def will_it_grok(
@@ -307,11 +314,10 @@ def will_it_grok(
     """
     now = at_cut(history, config, PLAIN)
     if now is None: return math.nan, math.nan
-    table = results("prediction")
-    X, y, _, _, left = forecast_problem(table, PLAIN)
+    X, y, left, seen = _learned_from()
     columns = list(CONFIGURATION) + _with_slopes(PLAIN)
-    own = {k: [getattr(c, k, None) for c in (config, *table.configs.values())] for k in _ALIKE}
-    odd = [_outside(k, v[0], v[1:]) for k, v in own.items()] + [_outside(k, now[k], X[k].tolist()) for k in columns]
+    odd = [_outside(k, getattr(config, k, None), values) for k, values in seen.items()]
+    odd += [_outside(k, now[k], X[k].tolist()) for k in columns]
     if odd := ", ".join(filter(None, odd)):
         raise GrokError(f"no forecast: outside the runs that it is learned from, {odd}")
     X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
