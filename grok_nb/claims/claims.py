@@ -201,11 +201,12 @@ def runs_shown(
     kind:str, # of a setting, "p59" say
     method:str="standard",
 ) -> tuple: # (histories, words that say which seeds they are)
-    "The runs of a method of the plan that ship, or what was explored where none does."
+    "A method's runs of the plan that ship; or what was explored, where there is such, until all of the plan do."
     setting, names = SETTINGS[check_name("setting", kind, SETTINGS)], results()
     wanted = {h for h, c in setting.runs.items() if c.method == method}
-    there = results(setting.table).runs(method=method) if setting.table in names else []
-    if runs := [h for h in there if h["hash"].iloc[0] in wanted]:
+    table = results(setting.table) if setting.table in names else None
+    use = table is not None and (kind not in EXPLORATION or set(setting.runs) <= set(table.configs))
+    if runs := [h for h in (table.runs(method=method) if use else ()) if h["hash"].iloc[0] in wanted]:
         of = "" if len(runs) == len(wanted) else f" of {len(wanted)}"
         return runs, f"{setting.words}, {len(runs)}{of} seeds of the plan"
     if kind not in EXPLORATION: return [], f"{setting.words}, no seeds yet"
