@@ -6,7 +6,7 @@ Every row is measured side by side: medians of interleaved repeats, ratios to th
 thread in seconds of the processor, so that other programs on the machine lengthen nobody's step. PYTHON is
 the interpreter of an environment that has TransformerLens (see lens.py), or JAX (see jaxstep.py). Below the rows: what
 each part of a step takes, the least time that its products and its large arrays need on this machine at the best rate of
-either, and what its products take each by itself, with nothing around it and its numbers in the cache.
+either, and what its products, and all its operations, take each by itself, with its numbers in the cache.
 """
 import argparse
 import subprocess
@@ -104,29 +104,37 @@ def shares(pairs, labels, p, positions, method, repeats=20):
     return {part: float(np.median(t[2:])) for part, t in times.items()}
 
 
-class Products(TorchDispatchMode):
-    "Notes the matrix products that torch is asked for."
-
-    kinds = "mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"
+class Operations(TorchDispatchMode):
+    "Notes what torch is asked for."
 
     def __init__(self):
         super().__init__()
         self.found = []
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        if operator._schema.name.split("::")[1] in self.kinds:
+        if operator._schema.name != "aten::unsqueeze_":  # it changes shapes in place: again and again is not the same
             self.found.append((operator, args, kwargs or {}))
         return operator(*args, **(kwargs or {}))
 
 
-def products_alone(pairs, labels, p, positions, method):
-    "Milliseconds of a step's products: each by itself, again and again, at its fastest."
+PRODUCTS = "mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"
+
+
+def operations_alone(pairs, labels, p, positions, method):
+    "Milliseconds of (a step's products, all its operations): each by itself, again and again, at its fastest."
     step = stepper(FastTransformer(p), pairs, labels, positions, True, method and method())
     step()
-    with Products() as products:
+    with Operations() as operations:
         step()
+    products = rest = 0.0
     with torch.no_grad():
-        return 1e3 * sum(best(lambda f=f, a=a, k=k: f(*a, **k)) for f, a, k in products.found)
+        for operator, args, kwargs in operations.found:
+            least = 1e3 * best(lambda f=operator, a=args, k=kwargs: f(*a, **k))
+            if operator._schema.name.split("::")[1] in PRODUCTS:
+                products += least
+            else:
+                rest += least
+    return products, products + rest
 
 
 def measure(p, threads, repeats, lens, jax, compiled):
@@ -151,7 +159,7 @@ def measure(p, threads, repeats, lens, jax, compiled):
         seconds = interleaved(steps, repeats)
         rate, memory = product_rate(n), memory_rate(n)
         parts = {name: shares(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
-        alone = {name: products_alone(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
+        alone = {name: operations_alone(pairs, labels, p, k, method) for name, (k, method) in OURS.items()}
     rival = min(seconds[name] for name in others)
     print(f"\np = {p}, {n} pairs, {threads} thread(s)")
     print(f"{'':26}{'steps/s':>9}{'against the best other':>24}{'of fast':>10}" + (f"{'against JAX':>13}" if jax else ""))
@@ -160,12 +168,12 @@ def measure(p, threads, repeats, lens, jax, compiled):
         print(f"{name:26}{1 / s:9.2f}{rival / s:23.2f}x{seconds['fast'] / s:10.2f}{against}")
     print(f"\nmilliseconds of a step's parts; the least that its products ({rate:.0f} GFLOP/s) and arrays ({memory:.0f} GB/s) need")
     least = needs(p, n, len(with_mirrors(pairs)[0]) - n)
-    print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}{'products alone':>16}")
+    print(f"{'':20}" + "".join(f"{part:>16}" for part in parts["fast"]) + f"{'GFLOP':>8}{'MB':>6}{'at least':>10}{'of it':>7}{'products alone':>16}{'all alone':>11}")
     for name, each in parts.items():
         operations, megabytes = least[name]
         floor = 1e3 * operations / rate + megabytes / memory
         print(f"{name:20}" + "".join(f"{ms:16.1f}" for ms in each.values())
-              + f"{operations:8.2f}{megabytes:6.0f}{floor:10.1f}{floor / 1e3 / seconds[name]:7.0%}{alone[name]:16.1f}")
+              + f"{operations:8.2f}{megabytes:6.0f}{floor:10.1f}{floor / 1e3 / seconds[name]:7.0%}{alone[name][0]:16.1f}{alone[name][1]:11.1f}")
 
 
 if __name__ == "__main__":

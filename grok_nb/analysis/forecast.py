@@ -296,6 +296,7 @@ def _outside(name:str, value, seen:list) -> str: # what to say of a value that i
         return "" if low - slack <= value <= high + slack else f"{name} = {value:.4g} ({low:.4g} to {high:.4g})"
     return "" if value in seen else f"{name} = {shown(value)} ({', '.join(sorted({shown(o) for o in seen}))})"
 
+# %% ../../nbs/analysis/05_forecast.ipynb #fore0005
 @cache
 def _learned_from() -> tuple: # numbers at the cut, whether and when each run groks; setting of `_ALIKE` -> its values
     table = results("prediction")
