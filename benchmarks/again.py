@@ -9,7 +9,7 @@ import warnings
 from dataclasses import replace
 
 from grok_nb import fit, results
-from grok_nb.analysis.judge import Question, judge_parts
+from grok_nb.analysis.judge import Question, judge_parts, time_ratios
 from grok_nb.analysis.readings import grok_step
 
 SAME = ["step", "train/acc", "train/loss", "test/acc", "norm/l2"]
@@ -40,7 +40,7 @@ def main():
     for method, configs in methods.items():
         configs = configs[: args.seeds]
         found = [compared(table.history[table.history["hash"] == c.hash], anew(c)) for c in configs]
-        ratios = [old / new for old, new, _ in found]
+        ratios = time_ratios(*zip(*((old, new) for old, new, _ in found)))
         verdict, = judge_parts([Question("steps to grok, shipped over anew", ratios, "same")])
         alike = sum(same for *_, same in found)
         print(f"{args.table}, {method}: {alike} of {len(found)} the same to five digits; {verdict!r}", flush=True)
