@@ -147,9 +147,10 @@ def calls(name):
         "robustness": lambda net, t, g: probes.robustness(net, t, g, at=at),
         "norms": lambda net, t, g: probes.norms(net, t, g),
         "training_signals": lambda net, t, g: probes.training_signals(net, t, g),
+        "log_probs": lambda net, t, g: probes.log_probs(net, t, g),
         "early_warning": lambda net, t, g: probes.early_warning(net, t, g, layer=last),
         "spectrum": lambda net, t, g: probes.spectrum(net, t, g, layer=last)}
-    specs = {"information": dict(at=at, **layers), "robustness": dict(at=at), "norms": {}, "training_signals": {},
+    specs = {"information": dict(at=at, **layers), "robustness": dict(at=at), "norms": {}, "training_signals": {}, "log_probs": {},
              "early_warning": dict(layer=last), "spectrum": dict(layer=last)}
     for probe, args in specs.items():
         found[f"Probe({probe})"] = lambda net, t, g, probe=probe, args=args: Probe(dict(name=probe, every=1, **args))(net, t)
@@ -604,7 +605,7 @@ LAST = "blocks.1.hook_resid_post"
 NEEDS = {  # probe -> (what it is told, what it says if it is not told)
     "information": (dict(at="hook_embed", read="last", entropy=[LAST], information=[["hook_embed", LAST]], label_information=["output"]), "name the layers"),
     "robustness": (dict(at="hook_embed", read="last"), "(?s)at='input' is where int64 flows.*at='embed'"), "norms": ({}, None),
-    "training_signals": (dict(read="last"), "read="), "law": (dict(read="last"), "read="),
+    "training_signals": (dict(read="last"), "read="), "log_probs": (dict(read="last"), "read="), "law": (dict(read="last"), "read="),
     "spectrum": (dict(layer=LAST, read="last"), "layer="), "early_warning": (dict(layer=LAST, read="last", at="blocks.0.hook_post"), "layer="),
     "bound": (None, "discrete inputs")}
 

@@ -3,6 +3,7 @@
 benchmarks/matrix.py makes the whole of it.
 """
 import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -204,6 +205,10 @@ def test_spectrum_signals_and_norms(name):
     assert got["logit_entropy"] == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-9)
 
     last = {"transformer": "W_U", "decoder": "W_U", "mlp, tied": "layers.2.weight", "lens_all": "head.weight", "lstm": "head.weight"}[name]
+    own = [math.log(row[y]) for row, y in zip(p.tolist(), data.y_train.tolist(), strict=True)]
+    got = MEASURES["log_probs"](net, data, **read)
+    assert got["log_prob/50"] == pytest.approx(statistics.median(own), rel=1e-9)
+
     got = MEASURES["norms"](net, data)
     assert got["norm/last"] == pytest.approx(dict(net.named_parameters())[last].norm().item(), rel=1e-9)
     assert got["norm/l1"] == pytest.approx(sum(w.abs().sum().item() for w in net.parameters()), rel=1e-9)

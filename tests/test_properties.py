@@ -66,7 +66,7 @@ def works_or_refuses(function, *args, **kwargs):
 ODD = st.one_of(st.none(), st.booleans(), st.integers(-2, 3), st.sampled_from([2**31 - 1, 2**31, 10**12, 10**30]), st.floats(), st.text(max_size=5),
                 st.lists(st.integers(0, 2), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(0, 2), max_size=2))
 FEW = ODD.filter(lambda o: not isinstance(o, int) or o < 10)  # a thousand million draws are no error, only long
-PROBES = ("norms", "information", "robustness", "training_signals", "law", "spectrum", "early_warning", "bound")
+PROBES = ("norms", "information", "robustness", "training_signals", "log_probs", "law", "spectrum", "early_warning", "bound")
 ARGS = dict(lambda1=st.floats(0, 2), lambda2=st.floats(0, 2), sigma=st.floats(0, 2), positions=st.sampled_from(["ab", "all"]),
             coefficient=st.floats(0, 100), start=st.integers(0, 3), stop=st.integers(0, 3), margin=st.floats(0, 2), strength=st.floats(0, 1e-3),
             smoothing=st.floats(0, .99), amplify=st.floats(0, 5), momentum=st.floats(0, .99), window=st.integers(1, 5))

@@ -121,10 +121,12 @@ def held_out_survival(
 def concordance(
     time, event, # (n,) as for `fit_hazard`
     score, # (n,) higher: later
+    groups=None, # (n,) pairs are compared within these; all with all if not given
 ) -> float: # 1: the order is right, 1/2: chance; nan: no pair can be compared
     "Share of the pairs whose order is known that the score orders rightly, ties half (Harrell et al. 1982)."
     time, event, score = same_length(time=time, event=event, score=score)
     event = event.astype(bool)
     known = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
+    if groups is not None: known &= np.equal.outer(np.asarray(groups), np.asarray(groups))
     right = (score[:, None] < score) + .5*(score[:, None] == score)
     return float(right[known].mean()) if known.any() else math.nan

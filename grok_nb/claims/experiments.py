@@ -30,6 +30,7 @@ from ..runs.sweep import grid
 from ..analysis.transitions import lags
 from ..analysis.rise import radius_errors, rise_errors
 from ..analysis.forecast import forecasts
+from ..analysis.families import outlook_data, outlook_runs
 from .plan import fresh_mnist, fresh_p113, fresh_p59
 from .networks import (
     DELAYS, NETWORKS, TUNED, circle_bounds, crossed_p59, delay_methods, delays, fresh_prediction, network_runs,
@@ -201,10 +202,15 @@ def _prediction():
                 steps=6000, **common)
     return small + late
 
-_PREDICTION = Experiment(
-    "prediction", "C12: small runs of which many never grok within their budget", _prediction,
-    without=r"_se$|test/loss|law|mirrored|noisy|logit_distance|norm/(l1|first|last)$", # of many rows, read by nothing
-    from_table={"forecasts": forecasts})
+_PREDICTION = (
+    Experiment("prediction", "C12: small runs of which many never grok within their budget", _prediction,
+               # of many rows, read by nothing
+               without=r"_se$|test/loss|law|mirrored|noisy|logit_distance|norm/(l1|first|last)$",
+               from_table={"forecasts": forecasts}),
+    Experiment("outlook", "forecasts over seven tasks and networks, of which many never grok within their budget",
+               outlook_runs, every=250, without=r"^(?!(hash|step|train/acc|test/acc)$)",
+               from_table={"known": outlook_data}),
+)
 
 # %% ../../nbs/claims/23_experiments.ipynb #080ed5f8
 MNIST = dict(task="mnist", steps=50_000, stop_factor=0, frames=0)
@@ -374,7 +380,7 @@ _NETWORKS = (
 
 # %% ../../nbs/claims/23_experiments.ipynb #737647a7
 EXPERIMENTS = {e.name: e for e in (
-    *_METHODS, *_MEASURES, _PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH, *_NETWORKS)}
+    *_METHODS, *_MEASURES, *_PREDICTION, *_DIGITS, *_NOISE, *_BASELINES, *_FRESH, *_NETWORKS)}
 
 def experiment(
     name:str, # of the sweep
