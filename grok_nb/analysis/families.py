@@ -138,12 +138,13 @@ def _known(watched:pd.DataFrame, whole:pd.DataFrame, config:RunConfig) -> dict: 
             "data": amount.get("n_train") or amount["train_frac"], "log cut": math.log(cut+1),
             "law of delay": math.log(left*speed), **measured_at(watched, cut),
             **{f"DMD residual, {side}": quantile_residual(watched, cut, side) for side in ("train", "test")},
-            "cut": cut, "grok": grok, "end": float(whole["step"].iloc[-1]), "speed": speed}
+            "cut": cut, "grok": grok, "end": float(whole["step"].iloc[-1]), "speed": speed,
+            "grok norm": math.log(whole["norm/l2"][whole["step"] == grok].iloc[0]) if grok == grok else math.nan}
 
 # %% ../../nbs/analysis/09_families.ipynb #fam00023
 def outlook_data(
     table:Table, # of `grok_nb sweep outlook`
-) -> pd.DataFrame: # a row a run that is open at the cut: family, numbers, cut, grok (nan: never), end
+) -> pd.DataFrame: # a row a run that is open at the cut: family, numbers, cut, grok (nan: never), end, norm there
     "What a forecast may know of each run, and how the run ended."
     runs, rows = {h["hash"].iloc[0]: h for h in table.runs()}, []
     for name in FAMILIES:

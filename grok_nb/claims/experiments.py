@@ -31,6 +31,7 @@ from ..analysis.transitions import lags
 from ..analysis.rise import radius_errors, rise_errors
 from ..analysis.forecast import forecasts
 from ..analysis.families import outlook_data, outlook_runs
+from ..analysis.outlook import outlooks
 from .plan import fresh_mnist, fresh_p113, fresh_p59
 from .networks import (
     DELAYS, NETWORKS, TUNED, circle_bounds, crossed_p59, delay_methods, delays, fresh_prediction, network_runs,
@@ -209,7 +210,7 @@ _PREDICTION = (
                from_table={"forecasts": forecasts}),
     Experiment("outlook", "forecasts over seven tasks and networks, of which many never grok within their budget",
                outlook_runs, every=250, without=r"^(?!(hash|step|train/acc|test/acc)$)",
-               from_table={"known": outlook_data}),
+               from_table={"known": outlook_data, "scores": lambda table: outlooks(outlook_data(table))}),
 )
 
 # %% ../../nbs/claims/23_experiments.ipynb #080ed5f8
