@@ -101,15 +101,24 @@ def _order(data:pd.DataFrame, columns:list) -> float: # concordance within famil
     return concordance(left, y, still.sum(1), data["family"])
 
 # %% ../../nbs/analysis/10_outlook.ipynb #out00027
+def _from_others(data:pd.DataFrame, columns:list) -> float: # AUC within family of a model that saw other families alone
+    family, y = data["family"].to_numpy(), data["grok"].notna().to_numpy()
+    X = within_family(data[columns], family)[columns]
+    return auc_within(held_out(X, y, family, folds=len(set(family))), y, family)
+
 def outlooks(
     data:pd.DataFrame, # of `outlook_data`
 ) -> pd.DataFrame: # a row a set of numbers and kind of model
-    "AUC and concordance within family, runs caught early, their lead in steps, on runs that the model has not seen."
+    """AUC and concordance within family, runs caught early, their lead in steps, on runs that the model has not seen.
+
+    `others`: the AUC of a model that has learned from the other families alone.
+    """
     data, rows = data.reset_index(drop=True), []
     data["norm law"] = norm_law(data)
     for name, (columns, labels) in outlook_sets(data).items():
         kinds = {"logistic": forecaster} | ({"forest": forest} if len(columns) > 2 else {})
         for kind, model in kinds.items():
             row = {"from": name, "model": kind, "labels": labels, **_outlook_row(data, columns, model)}
-            rows.append(row | {"concordance": _order(data, columns)} if kind == "logistic" else row)
+            if kind == "logistic": row |= dict(concordance=_order(data, columns), others=_from_others(data, columns))
+            rows.append(row)
     return pd.DataFrame(rows)
