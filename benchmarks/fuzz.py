@@ -32,6 +32,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from grok_nb.analysis.survival import forecaster
 from grok_nb.errors import GrokError
 from grok_nb.measures.entropy import Estimate, check_features_matrix, estimate, joint_product
 from grok_nb.measures.probes import MEASURES, Probe
@@ -226,15 +227,16 @@ def goods():
         "analysis.events.learning_times": lambda: dict(history=history()), "analysis.events.late_rise": lambda: dict(history=history(), share=.9),
         "analysis.events.change_times": lambda: dict(history=history(), measure="norm/l2", shares=(.5,), level=.9), "analysis.events.plateau": lambda: dict(history=history()), "analysis.events.paired_steps": lambda: dict(table=a_table(), level="test95", columns="method"),
         "analysis.forecast.cut_step": lambda: dict(history=history(), config=config(), share=.2),
+        "analysis.forecast.values_at": lambda: dict(history=history(), measures=["norm/l2"], cut=100.),
         "analysis.forecast.at_cut": lambda: dict(history=history(), config=config(), measures=["norm/l2"], share=.2),
         "analysis.forecast.groks_in_budget": lambda: dict(history=history(), config=config(), level=.95),
         "analysis.forecast.forecast_data": lambda: dict(histories=[history()], configs=[config()], measures=["norm/l2"], share=.2),
-        "analysis.forecast.held_out": lambda: dict(**forecast_numbers(), folds=3),
+        "analysis.forecast.held_out": lambda: dict(**forecast_numbers(), folds=3, made=forecaster),
         "analysis.forecast.auc_interval": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), groups=np.arange(9) // 2, draws=50, level=.9),
         "analysis.forecast.auc_gain": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), base=np.ones(9), groups=np.arange(9) // 2, draws=50, level=.9),
         "analysis.forecast.caught_early": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), lead=np.arange(9.), false_alarms=.1),
         "analysis.forecast.norm_delay": lambda: dict(squared_norm=2., target=1., lr=1e-3, weight_decay=1.),
-        "analysis.forecast.dmd_residual": lambda: dict(values=np.sin(np.arange(40.)), window=5, rank=2),
+        "analysis.forecast.dmd_residual": lambda: dict(values=np.sin(np.arange(40.))[:, None], window=5, rank=2),
         "analysis.watcher.Watcher": lambda: dict(level=.9, hold=100, say=len, forecast=None),
     }
     for name in MEASURES:

@@ -42,6 +42,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'grok_nb/analysis/families.py'),
                                            'grok_nb.analysis.families._column': ( 'analysis/families.html#_column',
                                                                                   'grok_nb/analysis/families.py'),
+                                           'grok_nb.analysis.families._is_measured': ( 'analysis/families.html#_is_measured',
+                                                                                       'grok_nb/analysis/families.py'),
                                            'grok_nb.analysis.families._known': ( 'analysis/families.html#_known',
                                                                                  'grok_nb/analysis/families.py'),
                                            'grok_nb.analysis.families._probes': ( 'analysis/families.html#_probes',

@@ -141,16 +141,20 @@ def _known(watched:pd.DataFrame, whole:pd.DataFrame, config:RunConfig) -> dict: 
             "cut": cut, "grok": grok, "end": float(whole["step"].iloc[-1]), "speed": speed,
             "grok norm": math.log(whole["norm/l2"][whole["step"] == grok].iloc[0]) if grok == grok else math.nan}
 
+# %% ../../nbs/analysis/09_families.ipynb #3cc1876f
+def _is_measured(watched:pd.DataFrame) -> bool: # and none that has shipped, without the curves that are needed no more
+    return "norm/l1" in watched and watched["norm/l1"].notna().any()
+
 # %% ../../nbs/analysis/09_families.ipynb #fam00023
 def outlook_data(
     table:Table, # of `grok_nb sweep outlook`
 ) -> pd.DataFrame: # a row a run that is open at the cut: family, numbers, cut, grok (nan: never), end, norm there
-    "What a forecast may know of each run, and how the run ended."
-    runs, rows = {h["hash"].iloc[0]: h for h in table.runs()}, []
+    "What a forecast may know of each run, and how it ended; of runs that shipped without their measures, as shipped."
+    runs, shipped, rows = {h["hash"].iloc[0]: h for h in table.runs()}, table.extras.get("known", pd.DataFrame()), []
     for name in FAMILIES:
         for c in family_runs(name):
-            start = watched_run(c).hash
-            if c.hash in runs and start in runs and (row := _known(runs[start], runs[c.hash], c)):
-                rows.append({"family": name, "hash": c.hash, **row})
-    if not rows: raise GrokError("no run of these families has a question left at the cut")
-    return pd.DataFrame(rows)
+            watched, whole = runs.get(watched_run(c).hash), runs.get(c.hash)
+            if whole is None or watched is None or not _is_measured(watched): continue
+            if row := _known(watched, whole, c): rows.append({"family": name, "hash": c.hash, **row})
+    if not rows and not len(shipped): raise GrokError("no run of these families has a question left at the cut")
+    return pd.concat([shipped, pd.DataFrame(rows)], ignore_index=True).drop_duplicates("hash")

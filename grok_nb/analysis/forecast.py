@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, check_whole, checked, same_length, shown
+from ..errors import GrokError, check_callable, check_whole, checked, foreign, same_length, shown
 from ..files import check_room
 from ..methods.registry import noise_floor
 from ..training.config import RunConfig
@@ -45,12 +45,14 @@ def _value_and_slope(x:np.ndarray, y:np.ndarray) -> tuple: # of a curve over log
     return y[-1], off @ y[late]/(off @ off) if np.ptp(x[late]) > 0 else 0.
 
 # %% ../../nbs/analysis/05_forecast.ipynb #bf2a5f8a
+@checked(cut="[0, inf)")
 def values_at(
     history:pd.DataFrame, # of a run
     measures:list[str], # columns
     cut:float, # step
 ) -> dict: # for each measure, its name and "NAME slope"
     "Each measure's last value up to a step, and its slope over log steps in the last factor of e of them."
+    check_history(history, *measures)
     steps, out = same_length(step=history["step"])[0], {}
     for m in measures:
         values, = same_length(**{m: history[m]})
@@ -116,7 +118,7 @@ def _runs(y, groups, **scores) -> tuple: # (y as bool, which configuration each 
     if y.all() or not y.any(): raise GrokError("all runs come to the same end: there is nothing to tell apart")
     return y.astype(bool), group, *scores
 
-@checked(folds=(2, 1000))
+@checked(folds=(2, 1000), made=check_callable)
 def held_out(
     X:pd.DataFrame, # (n, d) numbers at the cut
     y, # (n,) bool, the run groks
@@ -135,7 +137,8 @@ def held_out(
     for train, test in group_folds(folds).split(X, y, group):
         if y[train].all() or not y[train].any():
             raise GrokError("all runs come to the same end: there is nothing to learn")
-        out[test] = made().fit(X.iloc[train], y[train]).predict_proba(X.iloc[test])[:, 1]
+        with foreign("the model that `made` gives"):
+            out[test] = made().fit(X.iloc[train], y[train]).predict_proba(X.iloc[test])[:, 1]
     return out
 
 # %% ../../nbs/analysis/05_forecast.ipynb #4f6553a0
@@ -212,7 +215,7 @@ def dmd_residual(
     rank:int=2, # modes kept, 1 to 10,000
 ) -> float: # 0: the curve goes on as a few exponentials do; nan: fewer than two windows, or gaps
     "Relative residual of a Hankel dynamic-mode decomposition (after arXiv 2605.08237)."
-    curves = np.asarray(values).T if np.ndim(values) == 2 else [values]
+    curves = np.asarray(values).T if getattr(values, "ndim", 1) == 2 else [values]
     y = np.stack(same_length(**{f"values[:, {i}]": curve for i, curve in enumerate(curves)}), 1)
     if len(y) < 2*window or not np.abs(y).max() < 1e150: return math.nan # squares have to be numbers
     check_room(f"curves of {len(y)} rows in windows of {window}", 32*window*y.size)
