@@ -19,11 +19,10 @@ from .survival import concordance, forecaster, held_out_survival
 def within_family(
     numbers:pd.DataFrame, # (n, d), NaN where a family has no such number
     family, # (n,) names
-) -> pd.DataFrame: # (n, d + families - 1)
+) -> pd.DataFrame: # (n, d)
     "Numbers as a model of all families can use them."
     groups = numbers.groupby(np.asarray(family))
-    scaled = ((numbers - groups.transform("mean"))/groups.transform("std").replace(0., np.nan)).fillna(0.)
-    return scaled.join(pd.get_dummies(pd.Series(family, numbers.index), drop_first=True, dtype=float))
+    return ((numbers - groups.transform("mean"))/groups.transform("std").replace(0., np.nan)).fillna(0.)
 
 # %% ../../nbs/analysis/10_outlook.ipynb #out00011
 def auc_spread(
@@ -87,11 +86,12 @@ def forest():
 
 # %% ../../nbs/analysis/10_outlook.ipynb #out00026
 def _outlook_row(data:pd.DataFrame, columns:list, model) -> dict: # of one set of numbers and one kind of model
-    X, y = within_family(data[columns], data["family"]), data["grok"].notna().to_numpy()
-    p, lead = held_out(X, y, np.arange(len(X)), made=model), (data["grok"] - data["cut"]).to_numpy()
-    early = caught_early(y, p, lead)
-    return {**dict(zip(("auc", "low", "high"), auc_spread(p, y, data["family"]))),
-            **dict(zip(("caught", "lead", "false_alarms"), early)), "brier": float(np.mean((p-y)**2))}
+    family, y, runs = data["family"], data["grok"].notna().to_numpy(), np.arange(len(data))
+    X, lead = within_family(data[columns], family), (data["grok"] - data["cut"]).to_numpy()
+    order = auc_spread(held_out(X, y, runs, made=model), y, family)
+    p = held_out(X.join(pd.get_dummies(family, drop_first=True, dtype=float)), y, runs, made=model)
+    return {**dict(zip(("auc", "low", "high"), order)), "brier": float(np.mean((p-y)**2)),
+            **dict(zip(("caught", "lead", "false_alarms"), caught_early(y, p, lead)))}
 
 # %% ../../nbs/analysis/10_outlook.ipynb #out00022
 def _order(data:pd.DataFrame, columns:list) -> float: # concordance within family of a survival model
