@@ -71,6 +71,7 @@ _MEASURES = {
     "noise/sigma": "strength of the noise", "gauss_newton": "Gauss-Newton trace", "grad_norm": "gradient norm",
     **{o: o.replace("_", " ") for o in ("effective_rank", "perturbation_error", "input_gradient", "sharpness",
         "logit_distance", "logit_entropy", "class_ratio", "commutator_defect", "dropout_variance")},
+    **{f"log_prob/{o}": f"log-probability, percentile {o}" for o in (5, 25, 50, 75, 95)},
     **{f"law/{o}": o.replace("_", " ") for o in LAWS}}
 _SUMMARY = {
     "grokked": "steps to grok", "fit": "steps to fit", "final_test_acc": "final test accuracy",
