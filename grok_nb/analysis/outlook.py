@@ -103,8 +103,7 @@ def _order(data:pd.DataFrame, columns:list) -> float: # concordance within famil
 # %% ../../nbs/analysis/10_outlook.ipynb #out00027
 def _from_others(data:pd.DataFrame, columns:list) -> float: # AUC within family of a model that saw other families alone
     family, y = data["family"].to_numpy(), data["grok"].notna().to_numpy()
-    X = within_family(data[columns], family)[columns]
-    return auc_within(held_out(X, y, family, folds=len(set(family))), y, family)
+    return auc_within(held_out(within_family(data[columns], family), y, family, folds=len(set(family))), y, family)
 
 def outlooks(
     data:pd.DataFrame, # of `outlook_data`
