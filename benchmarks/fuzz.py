@@ -232,7 +232,7 @@ def goods():
         "analysis.forecast.groks_in_budget": lambda: dict(history=history(), config=config(), level=.95),
         "analysis.forecast.forecast_data": lambda: dict(histories=[history()], configs=[config()], measures=["norm/l2"], share=.2),
         "analysis.forecast.held_out": lambda: dict(**forecast_numbers(), folds=3, made=forecaster),
-        "analysis.forecast.auc_interval": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), groups=np.arange(9) // 2, draws=50, level=.9),
+        "analysis.forecast.auc_interval": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), groups=np.arange(9) // 2, draws=50, level=.9, within=np.arange(9) // 6),
         "analysis.forecast.auc_gain": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), base=np.ones(9), groups=np.arange(9) // 2, draws=50, level=.9),
         "analysis.forecast.caught_early": lambda: dict(y=np.arange(9) % 2 == 0, scores=np.arange(9.), lead=np.arange(9.), false_alarms=.1),
         "analysis.forecast.norm_delay": lambda: dict(squared_norm=2., target=1., lr=1e-3, weight_decay=1.),

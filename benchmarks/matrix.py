@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from grok_nb.analysis.events import held_after_fit, late_rise, learning_times, plateau
-from grok_nb.analysis.forecast import will_it_grok
+from grok_nb.analysis.own_run import will_it_grok
 from grok_nb.analysis.transitions import transition
 from grok_nb.analysis.watcher import Watcher
 from grok_nb.display import plot

@@ -45,7 +45,7 @@ _FACE = {
     "analysis.transitions": "Transition lag_table lags transition",
     "analysis.survival": "median_table",
     "analysis.conditions": "compare time_table",
-    "analysis.forecast": "will_it_grok",
+    "analysis.own_run": "will_it_grok",
     "analysis.watcher": "Watcher",
     "claims.claims": "CLAIMS claim_text claims_text",
     "claims.plan": "PLAN",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'POINTS', 'SHARE', 'RATES', 'DECAYS', 'MEASURED', 'Family', 'family_runs', 'watched_run', 'outlook_runs',
-           'Measured', 'measured_at', 'quantile_residual', 'outlook_data']
+           'Measured', 'measured_at', 'quantile_residual', 'known_at_cut', 'outlook_data']
 
 # %% ../../nbs/analysis/09_families.ipynb #fam00004
 import math
@@ -128,18 +128,31 @@ def quantile_residual(
     return math.log(max(dmd_residual(values, window=4, rank=4), 1e-12)) if values.size else math.nan
 
 # %% ../../nbs/analysis/09_families.ipynb #fam00022
+def known_at_cut(
+    history:pd.DataFrame, # of a run of a family, at least up to the cut
+    config:RunConfig, # of the run
+    target:float, # test accuracy that is asked about
+) -> dict: # name -> number; None: it is half way there
+    "A run's settings and measures when a forecast is made."
+    cut = cut_step(history, config, SHARE)
+    test = history["test/acc"][history["step"] <= max(cut, history["step"].iloc[0])].to_numpy()
+    if test[-1] - test[0] > .5*(target - test[0]): return None
+    amount, speed = config.settings(), config.lr*config.weight_decay
+    if not speed > 0: raise GrokError("without a learning rate or without weight decay there is no law of delay")
+    known = {"log lr": math.log(config.lr), "log weight decay": math.log(config.weight_decay),
+             "data": amount.get("n_train") or amount["train_frac"], "log cut": math.log(cut+1),
+             "law of delay": math.log((config.steps - cut)*speed)}
+    return {**known, **measured_at(history, cut), "cut": cut, "speed": speed}
+
+# %% ../../nbs/analysis/09_families.ipynb #289a79f8
 def _known(watched:pd.DataFrame, whole:pd.DataFrame, config:RunConfig) -> dict: # at the cut, and how it ended; or None
-    cut, test = cut_step(watched, config, SHARE), whole["test/acc"].to_numpy()
-    before = test[(whole["step"] <= cut).to_numpy()]
-    if before[-1] - test[0] > .5*(config.target - test[0]): return None
-    grok, amount = first_held(whole["step"], test, config.target, config.hold), config.settings()
-    left, speed = config.steps - cut, config.lr*config.weight_decay
-    return {"log lr": math.log(config.lr), "log weight decay": math.log(config.weight_decay),
-            "data": amount.get("n_train") or amount["train_frac"], "log cut": math.log(cut+1),
-            "law of delay": math.log(left*speed), **measured_at(watched, cut),
-            **{f"DMD residual, {side}": quantile_residual(watched, cut, side) for side in ("train", "test")},
-            "cut": cut, "grok": grok, "end": float(whole["step"].iloc[-1]), "speed": speed,
-            "grok norm": math.log(whole["norm/l2"][whole["step"] == grok].iloc[0]) if grok == grok else math.nan}
+    known = known_at_cut(watched, config, config.target)
+    if known is None: return None
+    grok = first_held(whole["step"], whole["test/acc"], config.target, config.hold)
+    norm = whole["norm/l2"][whole["step"] == grok]
+    residuals = {f"DMD residual, {side}": quantile_residual(watched, known["cut"], side) for side in ("train", "test")}
+    return {**known, **residuals, "grok": grok, "end": float(whole["step"].iloc[-1]),
+            "grok norm": math.log(norm.iloc[0]) if len(norm) else math.nan}
 
 # %% ../../nbs/analysis/09_families.ipynb #3cc1876f
 def _is_measured(watched:pd.DataFrame) -> bool: # and none that has shipped, without the curves that are needed no more

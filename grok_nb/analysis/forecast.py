@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['CONFIGURATION', 'PLAIN', 'PERTURBED', 'SETS', 'cut_step', 'values_at', 'at_cut', 'groks_in_budget', 'forecast_data',
            'held_out', 'auc_interval', 'auc_gain', 'caught_early', 'norm_delay', 'dmd_residual', 'forecast_problem',
-           'forecasts', 'will_it_grok']
+           'forecasts']
 
 # %% ../../nbs/analysis/05_forecast.ipynb #491a8d44
 import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,8 @@ from ..files import check_room
 from ..methods.registry import noise_floor
 from ..training.config import RunConfig
 from ..training.history import check_history, fit_step
-from ..runs.table import Table, results
-from .survival import (
-    concordance, fit_hazard, forecaster, group_folds, held_out_survival, median_time, survival, survival_edges)
+from ..runs.table import Table
+from .survival import concordance, forecaster, group_folds, held_out_survival
 
 # %% ../../nbs/analysis/05_forecast.ipynb #9f6339a4
 @checked(share="(0, 1]")
@@ -142,15 +140,20 @@ def held_out(
     return out
 
 # %% ../../nbs/analysis/05_forecast.ipynb #4f6553a0
-def _auc_draws(y, scores, groups, draws:int) -> np.ndarray: # (draws + 1,): of the runs themselves, then of resamples
+def _auc_draws(y, scores, groups, draws:int, within=None) -> np.ndarray: # (draws + 1,): of the runs, then of resamples
     y, group, scores = _runs(y, groups, scores=scores)
-    n = group.max() + 1
-    check_room(f"{draws} draws of {len(y)} runs", 8*draws*(2*len(y) + n) + 16*int(y.sum())*int((~y).sum()))
-    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1/n), draws)
-    count = np.r_[np.ones((1, n), int), drawn][:, group]
-    above = (scores[y][:, None] > scores[~y]) + .5*(scores[y][:, None] == scores[~y])
-    with np.errstate(invalid="ignore"):
-        return ((count[:, y] @ above)*count[:, ~y]).sum(1)/(count[:, y].sum(1)*count[:, ~y].sum(1))
+    part = np.zeros(len(y), int) if within is None else _runs(y, within)[1]
+    check_room(f"{draws} draws of {len(y)} runs", 8*draws*(3*len(y) + group.max()) + 24*int(y.sum())*int((~y).sum()))
+    rng, count = np.random.default_rng(0), np.ones((draws + 1, len(y)))
+    for own in (part == i for i in range(part.max() + 1)):
+        drawn = np.unique(group[own])
+        times = rng.multinomial(len(drawn), np.full(len(drawn), 1/len(drawn)), draws)
+        count[1:, own] = times[:, np.searchsorted(drawn, group[own])]
+    above = np.greater.outer(scores[y], scores[~y]) + .5*np.equal.outer(scores[y], scores[~y])
+    pairs = np.equal.outer(part[y], part[~y]).astype(float)
+    with np.errstate(invalid="ignore"): # a draw without a pair says nothing
+        right, known = (((count[:, y] @ m)*count[:, ~y]).sum(1) for m in (above*pairs, pairs))
+        return right/known
 
 # %% ../../nbs/analysis/05_forecast.ipynb #437cc65b
 @checked(draws=(1, 10**6), level="(0, 1)")
@@ -160,9 +163,10 @@ def auc_interval(
     groups, # (n,) configurations, resampled whole
     draws:int=2000, # bootstrap samples, 1 to 10**6
     level:float=.95, # of the interval, in (0, 1)
+    within=None, # (n,) pairs are compared, and configurations drawn again, within these; all with all if not given
 ) -> tuple: # (AUC, low, high)
     "ROC AUC with a bootstrap over configurations."
-    own, *drawn = _auc_draws(y, scores, groups, draws)
+    own, *drawn = _auc_draws(y, scores, groups, draws, within)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
 # %% ../../nbs/analysis/05_forecast.ipynb #b4387113
@@ -295,45 +299,3 @@ def forecasts(
     base = held_out(X[plain], y, groups)
     return pd.DataFrame([{"from": name, **_forecast_row(X[columns], y, groups, lead, left, base)}
                          for name, columns in sets.items()])
-
-# %% ../../nbs/analysis/05_forecast.ipynb #cc8bfa17
-_ALIKE = ("task", "model", "optimizer", "schedule", "loss", "split", "dtype", "d_model", "n_heads", "d_mlp",
-          "init_scale", "lr", "betas", "batch_size", "steps") # what of a config the numbers do not say
-
-def _is_number(o) -> bool: return isinstance(o, (int, float)) and not isinstance(o, bool)
-
-def _outside(name:str, value, seen:list) -> str: # what to say of a value that is not like those seen; "" if it is
-    if _is_number(value) and all(map(_is_number, seen)):
-        low, high = min(seen), max(seen)
-        slack = .05*(high - low)
-        return "" if low - slack <= value <= high + slack else f"{name} = {value:.4g} ({low:.4g} to {high:.4g})"
-    return "" if value in seen else f"{name} = {shown(value)} ({', '.join(sorted({shown(o) for o in seen}))})"
-
-# %% ../../nbs/analysis/05_forecast.ipynb #fore0005
-@cache
-def _learned_from() -> tuple: # numbers at the cut, whether and when each run groks; setting of `_ALIKE` -> its values
-    table = results("prediction")
-    X, y, _, _, left = forecast_problem(table, PLAIN)
-    return X, y, left, {k: [getattr(c, k, None) for c in table.configs.values()] for k in _ALIKE}
-
-# %% ../../nbs/analysis/05_forecast.ipynb #fore0002
-@checked()
-def will_it_grok(
-    history:pd.DataFrame, # of a run like those learned from, at least to its fit, with "norm/l2", "train/loss"
-    config:RunConfig, # of the run
-) -> tuple: # (probability that test accuracy reaches 95 % within the budget, step by which half of such runs do)
-    """A forecast at the fit, from the runs of `results('prediction')`; (nan, nan): half of the test set is known.
-
-    A run that is unlike all of these, by a number at the cut or by its config, is refused, and what is unlike is named.
-    """
-    now = at_cut(history, config, PLAIN)
-    if now is None: return math.nan, math.nan
-    X, y, left, seen = _learned_from()
-    columns = list(CONFIGURATION) + _with_slopes(PLAIN)
-    odd = [_outside(k, getattr(config, k, None), values) for k, values in seen.items()]
-    odd += [_outside(k, now[k], X[k].tolist()) for k in columns]
-    if odd := ", ".join(filter(None, odd)):
-        raise GrokError(f"no forecast: outside the runs that it is learned from, {odd}")
-    X, known, edges = X[columns], pd.DataFrame([now])[columns], survival_edges(left, y)
-    when = median_time(survival(fit_hazard(X, left, y, edges), known, edges), edges)[0]
-    return float(forecaster().fit(X, y).predict_proba(known)[0, 1]), float(math.exp(now["cut"])-1 + when)
