@@ -155,11 +155,10 @@ def test_processes_know_all_that_is_mine(mine, where):
         assert {o.split()[0] for o in read_json(folder / "sources.json")} == KINDS
 
 
-@pytest.mark.parametrize("where", ["a module", "the script"])
-def test_a_cluster_of_one_worker_does_the_work(mine, where):
+def test_a_cluster_of_one_worker_does_the_work(mine):
     "joblib's own way through Dask did all of it in the caller. The worker has no way to import the module."
     pytest.importorskip("distributed")
-    pid, said, errors = script(mine, where, f"""
+    pid, said, errors = script(mine, "a module", f"""
         import subprocess, sys, time
         from pathlib import Path
         quiet, empty = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), Path({str(mine / "empty")!r})
