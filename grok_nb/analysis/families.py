@@ -127,18 +127,25 @@ def quantile_residual(
     values = (rows[spread.index[spread > 0]]/spread[spread > 0]).to_numpy()
     return math.log(max(dmd_residual(values, window=4, rank=4), 1e-12)) if values.size else math.nan
 
+# %% ../../nbs/analysis/09_families.ipynb #fam00032
+def _cut(history:pd.DataFrame, config:RunConfig) -> tuple: # steps: where a forecast is made, and up to where it looks
+    cut, last, first = cut_step(history, config, SHARE), history["step"].iloc[-1], history["step"].iloc[0]
+    if last < cut - .5: # cut_step is no whole number
+        raise GrokError(f"the history ends at step {last:.0f}, before the run has fitted: it is needed up to there, or "
+                        f"up to step {cut:.0f}, a fifth of the budget")
+    return cut, max(cut + .5, first)
+
 # %% ../../nbs/analysis/09_families.ipynb #fam00022
 def known_at_cut(
     history:pd.DataFrame, # of a run of a family, at least up to the cut
     config:RunConfig, # of the run
     target:float, # test accuracy that is asked about
 ) -> dict: # name -> number; None: it is half way there
-    "A run's settings and measures when a forecast is made."
-    cut = cut_step(history, config, SHARE)
-    test = history["test/acc"][history["step"] <= max(cut, history["step"].iloc[0])].to_numpy()
+    "A run's settings and measures when a forecast is made: when it has fitted, or after a fifth of its budget."
+    cut, until, amount, speed = *_cut(history, config), config.settings(), config.lr*config.weight_decay
+    test = history["test/acc"][history["step"] <= until].to_numpy()
     if test[-1] - test[0] > .5*(target - test[0]): return None
-    amount, speed = config.settings(), config.lr*config.weight_decay
-    if not speed > 0: raise GrokError("without a learning rate or without weight decay there is no law of delay")
+    if not speed > 0: raise GrokError("lr or weight_decay is 0: of such runs nothing is known")
     known = {"log lr": math.log(config.lr), "log weight decay": math.log(config.weight_decay),
              "data": amount.get("n_train") or amount["train_frac"], "log cut": math.log(cut+1),
              "law of delay": math.log((config.steps - cut)*speed)}

@@ -177,9 +177,10 @@ def auc_gain(
     groups, # (n,) configurations, resampled whole
     draws:int=2000, # bootstrap samples, 1 to 10**6
     level:float=.95, # of the interval, in (0, 1)
+    within=None, # (n,) as for `auc_interval`
 ) -> tuple: # (gain, low, high)
     "AUC of `scores` less that of `base`, resampled together."
-    own, *drawn = _auc_draws(y, scores, groups, draws) - _auc_draws(y, base, groups, draws)
+    own, *drawn = _auc_draws(y, scores, groups, draws, within) - _auc_draws(y, base, groups, draws, within)
     return float(own), *np.nanquantile(drawn, [(1-level)/2, (1+level)/2]).tolist()
 
 # %% ../../nbs/analysis/05_forecast.ipynb #2a9be746

@@ -9,15 +9,16 @@ __all__ = ['family_of', 'will_it_grok']
 import math
 from functools import cache
 
+import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, checked, shown
+from ..errors import GrokError, checked, same_length, shown
 from ..training.config import RunConfig
 from ..training.history import check_history
 from ..runs.table import results
 from .families import FAMILIES, family_runs, known_at_cut
 from .outlook import CONFIGURATION, in_units_of, within_family
-from .survival import fit_hazard, forecaster, median_time, survival, survival_edges
+from .survival import fit_hazard, median_time, survival, survival_edges
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00007
 _OWN = ("lr", "weight_decay", "train_frac", "n_train", "seed", "split_seed", "init_seed", "noise_seed", "probes",
@@ -61,29 +62,39 @@ def _scaled(now:dict, name:str) -> pd.DataFrame: # one row, as `_learned` has th
 # %% ../../nbs/analysis/11_own_run.ipynb #own00013
 def _outside(name:str, value:float, seen:pd.Series) -> str: # what to say of a number unlike those seen; "" if it is not
     low, high = seen.min(), seen.max()
-    slack = .05*(high - low)
+    slack = .05*(high - low) + 1e-4*max(abs(low), abs(high)) # what ships is rounded
     return "" if low - slack <= value <= high + slack else f"{name} = {value:.3g} ({low:.3g} to {high:.3g})"
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00016
+def _check_numbers(history:pd.DataFrame):
+    check_history(history, "train/acc", "test/acc", "norm/l2", "train/loss")
+    for name in ("train/acc", "test/acc", "norm/l2", "train/loss"):
+        values, = same_length(**{name: history[name]})
+        if not np.isfinite(values).all():
+            raise GrokError(f"{name!r} has no number at step {history['step'][~np.isfinite(values)].iloc[0]:.0f}")
+        if name.endswith("acc") and not ((values >= 0) & (values <= 1)).all():
+            raise GrokError(f"{name!r} goes from {values.min():.3g} to {values.max():.3g}; accuracies lie in [0, 1]")
+
+# %% ../../nbs/analysis/11_own_run.ipynb #f7b8bcf7
 @checked()
 def will_it_grok(
     history:pd.DataFrame, # of a run, at least up to where it fits or to a fifth of its budget, with its weight norm
-    config:RunConfig, # of the run, with its whole budget
-) -> tuple: # (probability that it groks within the budget, step by which half of such runs have; inf: none do)
-    """A forecast, from the runs of `results("outlook")`, for a run of one of `FAMILIES`, to whose target it is.
+    config:RunConfig, # of the run, with its whole budget, whatever its own target
+) -> tuple: # (probability that it groks within the budget, step by which half of such runs have; inf: fewer do)
+    """A forecast from what is known when a run has fitted, or after a fifth of its budget: nothing later is looked at.
 
-    (nan, nan): it is half way there already. Raises `GrokError` for a run that is unlike all families, or has a number
-    that no run of its family had.
+    It is learned from the runs of `results("outlook")`, for runs of one of `FAMILIES`, to whose target it is. (nan,
+    nan): it is half way there. Raises `GrokError` for a run that is unlike all families, or has a number that no run of
+    its family had.
     """
-    check_history(history, "train/acc", "test/acc", "norm/l2", "train/loss")
+    _check_numbers(history)
     name = family_of(config)
     now = known_at_cut(history, config, FAMILIES[name].settings.get("target", .95))
     if now is None: return math.nan, math.nan
     known, X, left, groks = _learned()
     own = known[known["family"] == name]
-    if not len(own): raise GrokError(f"no forecast: none of the runs of {name!r} has shipped")
     if odd := ", ".join(filter(None, (_outside(k, now[k], own[k]) for k in _CHEAP))):
         raise GrokError(f"no forecast: outside the runs of {name!r}, {odd}")
-    row, edges = _scaled(now, name), survival_edges(left, groks)
-    when = median_time(survival(fit_hazard(X, left, groks, edges), row, edges), edges)[0]
-    return float(forecaster().fit(X, groks).predict_proba(row)[0, 1]), float(now["cut"] + when*config.steps)
+    edges = survival_edges(left, groks)
+    still = survival(fit_hazard(X, left, groks, edges), _scaled(now, name), edges)
+    return float(1 - still[0, -1]), float(now["cut"] + median_time(still, edges)[0]*config.steps)
