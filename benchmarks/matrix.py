@@ -182,7 +182,7 @@ def network(model, task):
 
 PLAINER = ((r"^panel '\w+' needs ", ""), (r"^\w+ needs? a square table; that of", "a square table: that of"),
            (r"task '[^']*'", "the task"), (r"\([\d, ]+\)", "(...)"), (r"\b\d+ (numbers|operands|pairs)", r"some \1"), (r"^inputs = .*?; these", "these"),
-           (r"^(?:an? |this )(CNN|LSTM|LastLens|Sequential)\b", "this module"), (r"(runs that it is learned from), .*", r"\1"),
+           (r"^(?:an? |this )(CNN|LSTM|LastLens|Sequential)\b", "this module"), (r"(families that it is learned from), .*", r"\1"),
            (r"inputs (\(...\)) of type \S+:", r"inputs \1:"))
 
 

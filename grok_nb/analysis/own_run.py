@@ -38,8 +38,8 @@ def family_of(
     nearest = min(unlike, key=lambda name: len(unlike[name]))
     if not unlike[nearest]: return nearest
     first, more = unlike[nearest][:5], len(unlike[nearest]) - 5
-    raise GrokError(f"no forecast: it is learned from {len(FAMILIES)} families of runs, and from the nearest, "
-                    f"{nearest!r}, this one differs in {', '.join(first)}" + f" and {more} more"*(more > 0))
+    raise GrokError(f"no forecast: this run is of none of the families that it is learned from, and differs from the "
+                    f"nearest, {nearest!r}, in {', '.join(first)}" + f" and {more} more"*(more > 0))
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00010
 _CHEAP = [*CONFIGURATION, "norm", "norm slope", "train loss", "train loss slope"]
