@@ -17,7 +17,7 @@ from ..training.config import RunConfig
 from ..training.history import check_history
 from ..runs.table import results
 from .families import FAMILIES, family_runs, known_at_cut
-from .outlook import CONFIGURATION, in_units_of, within_family
+from .outlook import CHEAP, in_units_of, within_family
 from .survival import fit_hazard, median_time, survival, survival_edges
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00007
@@ -42,13 +42,11 @@ def family_of(
                     f"nearest, {nearest!r}, in {', '.join(first)}" + f" and {more} more"*(more > 0))
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00010
-_CHEAP = [*CONFIGURATION, "norm", "norm slope", "train loss", "train loss slope"]
-
 @cache
 def _learned() -> tuple: # runs that were open at the cut; their numbers, scaled; share of the budget left, who groks
     known = results("outlook").extras["known"]
     groks, families = known["grok"].notna().to_numpy(), known["family"]
-    X = within_family(known[_CHEAP], families).join(pd.get_dummies(families, dtype=float))
+    X = within_family(known[CHEAP], families).join(pd.get_dummies(families, dtype=float))
     budget = families.map(lambda name: FAMILIES[name].settings["steps"])
     left = (known["grok"].fillna(known["end"]) - known["cut"])/budget
     return known, X, left.clip(lower=1e-3).to_numpy(), groks
@@ -56,7 +54,7 @@ def _learned() -> tuple: # runs that were open at the cut; their numbers, scaled
 # %% ../../nbs/analysis/11_own_run.ipynb #9f9a7db0
 def _scaled(now:dict, name:str) -> pd.DataFrame: # one row, as `_learned` has them
     known, X, _, _ = _learned()
-    row = in_units_of(pd.DataFrame([now])[_CHEAP], known.loc[known["family"] == name, _CHEAP])
+    row = in_units_of(pd.DataFrame([now])[CHEAP], known.loc[known["family"] == name, CHEAP])
     return row.assign(**{name: 1.}).reindex(columns=X.columns, fill_value=0.)
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00013
@@ -93,7 +91,7 @@ def will_it_grok(
     if now is None: return math.nan, math.nan
     known, X, left, groks = _learned()
     own = known[known["family"] == name]
-    if odd := ", ".join(filter(None, (_outside(k, now[k], own[k]) for k in _CHEAP))):
+    if odd := ", ".join(filter(None, (_outside(k, now[k], own[k]) for k in CHEAP))):
         raise GrokError(f"no forecast: outside the runs of {name!r}, {odd}")
     edges = survival_edges(left, groks)
     still = survival(fit_hazard(X, left, groks, edges), _scaled(now, name), edges)
