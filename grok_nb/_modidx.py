@@ -181,6 +181,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'grok_nb/analysis/own_run.py')},
             'grok_nb.analysis.readings': { 'grok_nb.analysis.readings._late': ( 'analysis/readings.html#_late',
                                                                                 'grok_nb/analysis/readings.py'),
+                                           'grok_nb.analysis.readings._off': ( 'analysis/readings.html#_off',
+                                                                               'grok_nb/analysis/readings.py'),
                                            'grok_nb.analysis.readings.auc_within': ( 'analysis/readings.html#auc_within',
                                                                                      'grok_nb/analysis/readings.py'),
                                            'grok_nb.analysis.readings.change_from_fit': ( 'analysis/readings.html#change_from_fit',

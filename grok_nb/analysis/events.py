@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import GrokError, check_name, checked, same_length
-from ..training.history import check_history, first_held, fit_step
+from ..training.history import FIT, check_history, first_held, fit_step
 from ..runs.table import Table
 
 # %% ../../nbs/analysis/02_events.ipynb #82f7719f
@@ -24,11 +24,9 @@ def held_after_fit(
     hold:float=200, # steps for which it must stay there, and for which the run must stay fitted
 ) -> float: # step, or nan
     "First step, not before the training set is fitted, from which a measure stays at a level."
-    check_history(history, "train/acc", measure, rows=0)
-    fit = fit_step(history, hold)
-    if math.isnan(fit): return math.nan
-    steps, values = same_length(step=history["step"], **{measure: history[measure]})
-    return first_held(steps[steps >= fit], values[steps >= fit], level, hold)
+    steps, train, values = check_history(history, "train/acc", measure, rows=0)
+    fitted = steps >= first_held(steps, train, FIT, hold) # nan: at none
+    return first_held(steps[fitted], values[fitted], level, hold)
 
 # %% ../../nbs/analysis/02_events.ipynb #d23bd0bb
 @checked()
@@ -48,9 +46,8 @@ def late_rise(
     share:float=.95, # of the late level
 ) -> dict: # fit, test_at_fit, late, rise, delay
     "Steps of the fit and of a share of the late test level (median of the last tenth), and their ratio, the delay."
-    check_history(history, "train/acc", "test/acc")
-    steps, test = map(pd.Series, same_length(step=history["step"], test=history["test/acc"]))
-    fit, late = fit_step(history), test[steps >= .9*steps.max()].median()
+    steps, _, test = check_history(history, "train/acc", "test/acc")
+    fit, late = fit_step(history), pd.Series(test[steps >= .9*steps[-1]]).median()
     rise = first_held(steps, test, share*late, 500)
     return {"fit": fit, "test_at_fit": float(np.interp(fit, steps, test)), "late": late, "rise": rise,
             "delay": rise/fit}
@@ -61,15 +58,12 @@ def plateau(
     history:pd.DataFrame, # of a run of a table task
 ) -> dict: # step, test, mirrored, unmirrored accuracy
     "The row at which mirrored and unmirrored test pairs are farthest apart."
-    check_history(history, "test/acc", "test/acc_mirrored", "test/acc_unmirrored")
-    names = ["step", "test/acc", "test/acc_mirrored", "test/acc_unmirrored"]
-    history = pd.DataFrame(dict(zip(names, same_length(**{k: history[k] for k in names}))))
-    gap = history["test/acc_mirrored"]-history["test/acc_unmirrored"]
-    if gap.isna().all():
+    names = {"test": "test/acc", "mirrored": "test/acc_mirrored", "unmirrored": "test/acc_unmirrored"}
+    found = dict(zip(["step", *names], check_history(history, *names.values())))
+    gap = found["mirrored"] - found["unmirrored"]
+    if np.isnan(gap).all():
         raise GrokError("no row of the history has both accuracies, of mirrored and of unmirrored test pairs")
-    row = history.loc[gap.idxmax()]
-    return {"step": row["step"], "test": row["test/acc"], "mirrored": row["test/acc_mirrored"],
-            "unmirrored": row["test/acc_unmirrored"]}
+    return {name: float(values[np.nanargmax(gap)]) for name, values in found.items()}
 
 # %% ../../nbs/analysis/02_events.ipynb #69aea5ec
 @checked(shares="(0, 1)", level="(0, 1]")
@@ -80,12 +74,12 @@ def change_times(
     level:float=.95, # test accuracy, held for 500 steps, that tells that the run has generalised
 ) -> list: # steps, one a share; inf: the run ended before it generalised; nan: never fitted, or no change
     "When a measure has for the first time done so much of its change from the fit to the end."
-    check_history(history, "train/acc", "test/acc", measure)
-    steps, values, _ = same_length(step=history["step"], **{measure: history[measure]}, test=history["test/acc"])
-    end, fit = steps[-1], fit_step(history)
-    steps, values = np.stack([steps, values])[:, ~np.isnan(values) & (steps >= fit)]
+    steps, train, test, values = check_history(history, "train/acc", "test/acc", measure)
+    end, grok = steps[-1], first_held(steps, test, level)
+    known = ~np.isnan(values) & (steps >= first_held(steps, train, FIT, 200))
+    steps, values = steps[known], values[known]
     if len(steps) < 2: return [math.nan]*len(shares)
-    if math.isnan(first_held(history["step"], history["test/acc"], level)): return [math.inf]*len(shares)
+    if math.isnan(grok): return [math.inf]*len(shares)
     late = np.median(values[steps >= .9*end])
     if not late - values[0]: return [math.nan]*len(shares)
     done = (values - values[0])/(late - values[0])

@@ -50,10 +50,8 @@ def values_at(
     cut:float, # step
 ) -> dict: # for each measure, its name and "NAME slope"
     "Each measure's last value up to a step, and its slope over log steps in the last factor of e of them."
-    check_history(history, *measures)
-    steps, out = same_length(step=history["step"])[0], {}
-    for m in measures:
-        values, = same_length(**{m: history[m]})
+    (steps, *columns), out = check_history(history, *measures), {}
+    for m, values in zip(measures, columns):
         known = (steps <= max(cut, steps[0])) & np.isfinite(values)
         if not known.any(): raise GrokError(f"{m!r} has no value up to step {cut:.0f}: read it more often")
         out[m], out[f"{m} slope"] = _value_and_slope(np.log(steps[known]+1), values[known])
@@ -67,12 +65,11 @@ def at_cut(
     share:float=.2, # of the budget, at which the cut is at the latest
 ) -> dict: # None if test accuracy is above one half at the cut already; else numbers by name
     "A run's configuration, and each measure's value and slope at the cut."
-    check_history(history, "train/acc", "test/acc", *measures)
+    steps, _, test, *_ = check_history(history, "train/acc", "test/acc", *measures)
     own = CONFIGURATION[:2] if config.data else () # of a task that was handed over, its config says nothing
     if lacking := [k for k in CONFIGURATION[:3] if k in own or not hasattr(config, k)]:
         raise GrokError(f"this config does not say {', '.join(lacking)}: a forecast is for runs on a named table")
     cut = cut_step(history, config, share)
-    steps, test = same_length(step=history["step"], test=history["test/acc"])
     if test[steps <= max(cut, steps[0])][-1] > .5: return None
     sigma = noise_floor(config.method, config.method_args)
     return dict(p=config.p, train_frac=config.train_frac, weight_decay=config.weight_decay, sigma=sigma,
@@ -86,8 +83,7 @@ def groks_in_budget(
     level:float=.95, # of test accuracy
 ) -> bool:
     "Whether test accuracy reaches the level within the run."
-    check_history(history, "test/acc", rows=0)
-    return bool((same_length(test=history["test/acc"])[0] >= level).any())
+    return bool((check_history(history, "test/acc", rows=0)[1] >= level).any())
 
 # %% ../../nbs/analysis/05_forecast.ipynb #65ceb365
 @checked(share="(0, 1]")

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from ..errors import GrokError, checked, same_length, shown
+from ..errors import GrokError, checked, shown
 from ..training.config import RunConfig
 from ..training.history import check_history
 from ..runs.table import results
@@ -65,11 +65,11 @@ def _outside(name:str, value:float, seen:pd.Series) -> str: # what to say of a n
 
 # %% ../../nbs/analysis/11_own_run.ipynb #own00016
 def _check_numbers(history:pd.DataFrame):
-    check_history(history, "train/acc", "test/acc", "norm/l2", "train/loss")
-    for name in ("train/acc", "test/acc", "norm/l2", "train/loss"):
-        values, = same_length(**{name: history[name]})
+    names = "train/acc", "test/acc", "norm/l2", "train/loss"
+    steps, *columns = check_history(history, *names)
+    for name, values in zip(names, columns):
         if not np.isfinite(values).all():
-            raise GrokError(f"{name!r} has no number at step {history['step'][~np.isfinite(values)].iloc[0]:.0f}")
+            raise GrokError(f"{name!r} has no number at step {steps[~np.isfinite(values)][0]:.0f}")
         if name.endswith("acc") and not ((values >= 0) & (values <= 1)).all():
             raise GrokError(f"{name!r} goes from {values.min():.3g} to {values.max():.3g}; accuracies lie in [0, 1]")
 

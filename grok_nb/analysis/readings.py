@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from ..training.history import check_history, first_held, fit_step
 from ..runs.table import Table
@@ -25,8 +24,7 @@ def grok_step(
     hold:float=500, # steps for which it must stay there
 ) -> float: # inf: it ended before it held the level so long
     "Step from which a run has generalised."
-    check_history(history, "test/acc")
-    step = first_held(history["step"], history["test/acc"], level, hold)
+    step = first_held(*check_history(history, "test/acc"), level, hold)
     return math.inf if math.isnan(step) else step
 
 # %% ../../nbs/analysis/07_readings.ipynb #3f52cd1b
@@ -48,8 +46,7 @@ def value_at(
     step:float, # inf: the end
 ) -> float: # nan: no reading
     "A measure's first reading not before a step, or its median over the last tenth of the run."
-    check_history(history, measure)
-    steps, values = history["step"].to_numpy(float), history[measure].to_numpy(float)
+    steps, values = check_history(history, measure)
     late = values[(steps >= (.9*steps[-1] if math.isinf(step) else step)) & ~np.isnan(values)]
     if not len(late): return math.nan
     return float(np.median(late) if math.isinf(step) else late[0])
@@ -61,7 +58,7 @@ def change_from_fit(
     half:bool, # up to the step of 50 % test accuracy; False: up to the end
 ) -> float: # below 1: it falls; inf: 50 % is never reached
     "A measure at 50 % test accuracy, or at the end of the run, over its value at the fit."
-    step = first_held(history["step"], history["test/acc"], .5, 0) if half else math.inf
+    step = first_held(*check_history(history, "test/acc"), .5, 0) if half else math.inf
     if math.isnan(step): return math.inf
     return value_at(history, measure, step)/value_at(history, measure, fit_step(history))
 
@@ -72,13 +69,17 @@ def share_of_rows(
     least:str=None, # a column: what the measure must not exceed; if not given, the measure must exceed 0
 ) -> float: # nan: no reading
     "Share of the readings at which a measure is above 0, or at most another."
-    check_history(history, measure, *([least] if least else []))
-    rows = history[[measure] + ([least] if least else [])].dropna()
-    holds = rows[measure] <= rows[least] if least else rows[measure] > 0
-    return float(holds.mean()) if len(rows) else math.nan
+    _, *values = check_history(history, measure, *([least] if least else []))
+    read = ~np.isnan(values).any(0)
+    holds = values[0] <= values[1] if least else values[0] > 0
+    return float(holds[read].mean()) if read.any() else math.nan
 
 # %% ../../nbs/analysis/07_readings.ipynb #878a22f8
 SHARES = .25, .5, .75
+
+def _off(times:list, test:list) -> float: # inf: one of them has no times
+    with np.errstate(invalid="ignore"): off = np.abs(np.log(np.divide(times, test))).mean()
+    return math.inf if math.isnan(off) else float(off)
 
 def off_test(
     history:pd.DataFrame, # of a run
@@ -86,9 +87,7 @@ def off_test(
     level:float=.95, # of test accuracy, at which the run has generalised
 ) -> float: # 0: at the same time; inf: the run ended before it generalised, or the measure does not change
     "Mean |log| of a measure's times of 25, 50 and 75 % of its change over those of test accuracy."
-    own, test = (np.array(change_times(history, m, SHARES, level)) for m in (measure, "test/acc"))
-    with np.errstate(invalid="ignore"): off = np.abs(np.log(own/test)).mean()
-    return math.inf if math.isnan(off) else float(off)
+    return _off(*(change_times(history, m, SHARES, level) for m in (measure, "test/acc")))
 
 def nearer(
     history:pd.DataFrame, # of a run
@@ -96,7 +95,8 @@ def nearer(
     level:float=.95, # as for `off_test`
 ) -> float: # below 0: the measure is nearer to test accuracy; 0: neither has times
     "Distance in time of a measure from test accuracy, less that of another measure."
-    one, two = off_test(history, measure, level), off_test(history, other, level)
+    one, two, test = (change_times(history, m, SHARES, level) for m in (measure, other, "test/acc"))
+    one, two = _off(one, test), _off(two, test)
     return 0. if math.isinf(one) and math.isinf(two) else one - two
 
 # %% ../../nbs/analysis/07_readings.ipynb #8d53b1f4
@@ -112,8 +112,8 @@ def quarter_over_test(
 
 # %% ../../nbs/analysis/07_readings.ipynb #e4a1891e
 def _late(history:pd.DataFrame) -> np.ndarray: # logit distance from the grok to 1.5 times its step; empty: no grok
-    grok, rows = grok_step(history, .99), history[["step", "logit_distance"]].dropna()
-    return rows.loc[(rows["step"] > grok) & (rows["step"] <= 1.5*grok), "logit_distance"].to_numpy()
+    grok, (steps, distances) = grok_step(history, .99), check_history(history, "logit_distance")
+    return distances[(steps > grok) & (steps <= 1.5*grok) & ~np.isnan(distances)]
 
 def late_level(
     history:pd.DataFrame, # of a run of a table task
@@ -144,8 +144,8 @@ def resting_share(
     within:float=.03, # of test accuracy, either side
 ) -> float: # in [0, 1]
     "Share of the steps up to the grok, or the end if it does not come, at which test accuracy is the mirrored share."
-    before = history.loc[history["step"] <= grok_step(history), "test/acc"]
-    return float((before - mirrored_share(history)).abs().le(within).mean())
+    steps, test = check_history(history, "test/acc")
+    return float((np.abs(test[steps <= grok_step(history)] - mirrored_share(history)) <= within).mean())
 
 def plateau_gap(
     history:pd.DataFrame, # of a run of a table task
@@ -190,10 +190,9 @@ def power_slope(
     "Least squares in logarithms, with an interval by percentiles of a bootstrap over cells."
     x, y, cells = np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), np.asarray(cells)
     sums = pd.DataFrame(dict(n=1., x=x, y=y, xx=x*x, xy=x*y)).groupby(cells).sum().to_numpy().T
-    def slope(n, x, y, xx, xy, axis=-1):
-        n, x, y, xx, xy = (o.sum(axis) for o in (n, x, y, xx, xy))
-        return (n*xy - x*y)/(n*xx - x*x)
-    drawn = scipy.stats.bootstrap(tuple(sums), slope, paired=True, vectorized=True, n_resamples=draws,
-                                  method="percentile", confidence_level=level, rng=np.random.default_rng(0))
-    ends = drawn.confidence_interval
-    return float(slope(*sums)), float(ends.low), float(ends.high), float(np.corrcoef(x, y)[0, 1]**2)
+    def slope(sums): # (5, ..., cells): of all cells together
+        n, x, y, xx, xy = sums.sum(-1)
+        with np.errstate(invalid="ignore", divide="ignore"): return (n*xy - x*y)/(n*xx - x*x) # nan: all x are the same
+    drawn = np.random.default_rng(0).integers(sums.shape[1], size=(draws, sums.shape[1]))
+    low, high = np.quantile(slope(sums[:, drawn]), [(1-level)/2, (1+level)/2])
+    return float(slope(sums)), float(low), float(high), float(np.corrcoef(x, y)[0, 1]**2)

@@ -82,13 +82,17 @@ def check_history(
     history:pd.DataFrame, # a row a logged step
     *columns:str, # that are needed beside "step"
     rows:int=1, # that are needed
-):
-    "Whether a history has what is needed, in the order of its steps."
-    if lacking := {"step", *columns} - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
-    for k in ("step", *columns):
-        if len(history) and history[k].dtype.kind not in "iufb": raise GrokError(f"the history's {k!r} must be numbers")
+) -> list: # of float arrays (n,): the steps, and the columns
+    "What a history has of what is needed, in the order of its steps."
+    names = "step", *columns
+    if lacking := set(names) - set(history): raise GrokError(f"the history lacks {', '.join(sorted(lacking))}")
+    values = [history[k] for k in names]
+    for k, x in zip(names, values):
+        if len(x) and x.dtype.kind not in "iufb": raise GrokError(f"the history's {k!r} must be numbers")
     if len(history) < rows: raise GrokError(f"the history has {len(history)} rows, fewer than {rows}")
-    if not history["step"].is_monotonic_increasing: raise GrokError("the history's steps are not in order")
+    arrays = [same_length(**{k: x})[0] for k, x in zip(names, values)]
+    if not (np.diff(arrays[0]) >= 0).all(): raise GrokError("the history's steps are not in order")
+    return arrays
 
 # %% ../../nbs/training/01_history.ipynb #his00032
 def taken_columns(
@@ -122,8 +126,7 @@ def fit_step(
     hold:float=200, # steps for which it must stay fitted
 ) -> float: # the step, or nan
     "First step from which 99 % train accuracy is held: the run has fitted."
-    check_history(history, "train/acc", rows=0)
-    return first_held(history["step"], history["train/acc"], FIT, hold)
+    return first_held(*check_history(history, "train/acc", rows=0), FIT, hold)
 
 # %% ../../nbs/training/01_history.ipynb #800fc8c3
 def timed_by(
@@ -146,8 +149,7 @@ def milestones(
     hold = history.attrs.get("hold", 500) if hold is None else hold
     levels = history.attrs.get("levels", LEVELS) if levels is None else levels
     for level in check_argument("levels", levels, tuple): check_number("level", level, "(0, 1]")
-    check_history(history, "train/acc", "test/acc", rows=0)
-    steps, train, test = (history[k].to_numpy() for k in ("step", "train/acc", "test/acc"))
+    steps, train, test = check_history(history, "train/acc", "test/acc", rows=0)
     learned = {f"test{100*level:.0f}": first_held(steps, test, level, hold) for level in levels}
     return {"fit": first_held(steps, train, FIT, hold)} | learned
 
