@@ -54,6 +54,13 @@ def test_imports_go_one_way(path):
         assert not [n for n in names if n.startswith("_") and n != "__version__"], f"{here} reaches into {module}: {names}"
 
 
+@pytest.mark.parametrize("wing", sorted({n.parent for n in (ROOT / "nbs").rglob("*_*.ipynb") if ".ipynb_checkpoints" not in n.parts}),
+                         ids=lambda p: p.name)
+def test_rooms_are_numbered_through(wing):
+    numbers = sorted(int(n.name.partition("_")[0]) for n in wing.glob("*_*.ipynb"))
+    assert numbers == list(range(len(numbers)))
+
+
 def test_every_module_has_its_notebook_and_is_small():
     assert {".".join(p.relative_to(ROOT / "grok_nb").with_suffix("").parts) for p in MODULES} == set(PLACE)
     sizes = {p.name: len(p.read_text().splitlines()) for p in MODULES}
