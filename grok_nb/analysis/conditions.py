@@ -15,7 +15,7 @@ import scipy
 from ..errors import GrokError, check_name, check_names, check_number, checked, same_length, shown
 from ..training.history import milestones
 from ..training.run import Run
-from ..runs.table import Table, config_columns
+from ..runs.table import Table, config_columns, trained
 from .judge import median_steps
 
 # %% ../../nbs/analysis/08_conditions.ipynb #12adb624
@@ -50,7 +50,9 @@ def by_condition(
     for h in table.summary["hash"]: rows.setdefault(tuple(v[h] for v in values), []).append(h)
     numbers = all(isinstance(o, (int, float)) for key in rows for o in key)
     rest = "all" if len(rows) == 1 else "no " + " or ".join(name.replace("_", " ") for name in names)
-    return {_condition_text(names, key) or rest: rows[key] for key in (sorted(rows) if numbers else rows)}
+    found, name = {}, lambda key: _condition_text(names, key) or rest
+    for key in sorted(rows) if numbers else rows: found.setdefault(name(key), []).extend(rows[key])
+    return found
 
 # %% ../../nbs/analysis/08_conditions.ipynb #1c813a68
 def median_range(
@@ -80,8 +82,7 @@ def time_table(
 ) -> pd.DataFrame: # condition -> runs, how many got there, median step, its interval; inf: not within the budgets
     "When runs of each condition get there: Kaplan-Meier medians with intervals of at least 90 %."
     conditions = by_condition(table, by)
-    if "steps" not in table.summary: raise GrokError("no run of the table has been trained yet")
-    rows = table.summary[table.summary["steps"].notna()].set_index("hash") # one that failed says nothing of time
+    rows = trained(table.summary).set_index("hash")
     check_name("level", level, rows)
     there = {k: rows.loc[[h for h in hashes if h in rows.index]] for k, hashes in conditions.items()}
     found = {k: _times_of(part, level) for k, part in there.items() if len(part)}
@@ -90,7 +91,7 @@ def time_table(
 # %% ../../nbs/analysis/08_conditions.ipynb #d2a5419b
 def _as_named(run) -> dict: # what was given -> name or place, history
     if isinstance(run, dict): return run
-    if isinstance(run, Table): return dict(zip(run.summary["hash"], run.runs()))
+    if isinstance(run, Table): return {h["hash"].iloc[0]: h for h in run.runs()} # one that is left has none
     if isinstance(run, (Run, pd.DataFrame)): return {None: run}
     raise GrokError(f"{shown(run)} is a {type(run).__name__}; give runs, histories, or a dict name -> run.")
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import GrokError, check_name, checked, same_length
 from ..training.history import FIT, check_history, first_held, fit_step
-from ..runs.table import Table
+from ..runs.table import Table, trained
 
 # %% ../../nbs/analysis/02_events.ipynb #82f7719f
 @checked(hold="[0, inf)")
@@ -97,7 +97,7 @@ def paired_steps(
     **where # as for `Table.select`
 ) -> pd.DataFrame: # a row a seed, a column a method; seeds that have all of them
     "Steps to a level, seed by seed; inf where a run ended without reaching it."
-    rows = table.select(**where)
+    rows = trained(table.select(**where))
     for name in (level, columns, "seed"): check_name("column", name, rows)
     steps, = same_length(**{level: rows[level]})
     steps = rows.assign(**{level: np.where(np.isnan(steps), np.inf, steps)})

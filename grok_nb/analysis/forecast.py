@@ -9,7 +9,6 @@ __all__ = ['CONFIGURATION', 'PLAIN', 'PERTURBED', 'SETS', 'cut_step', 'values_at
 
 # %% ../../nbs/analysis/05_forecast.ipynb #491a8d44
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from ..files import check_room
 from ..methods.registry import noise_floor
 from ..training.config import RunConfig
 from ..training.history import check_history, fit_step
+from ..training.loop import seedless
 from ..runs.table import Table
 from .survival import concordance, forecaster, group_folds, held_out_survival
 
@@ -96,7 +96,7 @@ def forecast_data(
     "The forecasting problem of a set of runs; those with no question left at the cut are left out."
     if len(histories) != len(configs):
         raise GrokError(f"{len(histories)} histories and {len(configs)} configs: one each")
-    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), replace(c, seed=0).hash, i)
+    rows = [(at_cut(h, c, measures, share), groks_in_budget(h, c), seedless(c).hash, i)
             for i, (h, c) in enumerate(zip(histories, configs))]
     rows = [row for row in rows if row[0] is not None]
     if not rows: raise GrokError("no run has a question left at the cut")

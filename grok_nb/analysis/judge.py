@@ -23,7 +23,7 @@ from grok_nb.errors import (
 from ..reprs import line_of
 from ..methods.method import OUR_NOISE
 from ..training.config import RunConfig
-from ..runs.table import Table
+from ..runs.table import Table, trained
 
 # %% ../../nbs/analysis/00_judge.ipynb #755e8f30
 def time_ratios(
@@ -308,8 +308,11 @@ def standings(
     check_name("level", level, table.summary)
     with foreign("label(config)"): labels = [label(table.configs[h]) for h in table.summary["hash"]]
     for name in labels: check_argument("label(config)", name, str)
-    s = table.summary.assign(condition=labels)
+    s = trained(table.summary.assign(condition=labels))
     check_name("condition", than, dict.fromkeys(s["condition"]))
+    for name in s["condition"][s.duplicated(["condition", "seed"])]:
+        raise GrokError(f"condition {name!r} has several runs of a seed, so that none can be paired: make it two, or "
+                        "leave one of each")
     rows = [dict(condition=name, **_standing(part, s[s["condition"] == than], level, margin))
             for name, part in s.groupby("condition", sort=False)]
     for row in rows:

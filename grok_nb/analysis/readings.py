@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..training.history import check_history, first_held, fit_step
-from ..runs.table import Table
+from ..runs.table import Table, trained
 from .events import change_times, held_after_fit, plateau
 
 # %% ../../nbs/analysis/07_readings.ipynb #e6418c9a
@@ -173,10 +173,10 @@ def delay_cells(
     table:Table, # of runs that differ in learning rate and weight decay
 ) -> pd.DataFrame: # a row a run: hash, lr, weight_decay, speed (their product), steps (inf: never), cell, law
     "Each run's steps to the grok; `law`: more than half of its cell's runs grok, so that the law can be asked there."
-    rows = [dict(hash=h, lr=c.lr, weight_decay=c.weight_decay, speed=c.lr*c.weight_decay)
-            for h, c in table.configs.items()]
-    steps = table.summary.set_index("hash")["test95"].fillna(math.inf)
-    cells = pd.DataFrame(rows).assign(steps=lambda o: o["hash"].map(steps))
+    steps = trained(table.summary).set_index("hash")["test95"].fillna(math.inf)
+    rows = [dict(hash=h, lr=c.lr, weight_decay=c.weight_decay, speed=c.lr*c.weight_decay, steps=steps[h])
+            for h, c in table.configs.items() if h in steps]
+    cells = pd.DataFrame(rows)
     by = cells.groupby(["lr", "weight_decay"])
     return cells.assign(cell=by.ngroup(), law=by["steps"].transform(lambda x: np.isfinite(x).mean()) > .5)
 

@@ -200,19 +200,21 @@ EXPLORATION = { # setting -> tables that were looked at before the plan, for one
 def runs_shown(
     kind:str, # of a setting, "p59" say
     method:str="standard",
+    column:str=None, # that a history must have: not all runs of a method are measured alike
 ) -> tuple: # (histories, words that say which seeds they are)
     "A method's runs of the plan that ship; or what was explored, where there is such, until all of the plan do."
     setting, names = SETTINGS[check_name("setting", kind, SETTINGS)], results()
     wanted = {h for h, c in setting.runs.items() if c.method == method}
     table = results(setting.table) if setting.table in names else None
     use = table is not None and (kind not in EXPLORATION or set(setting.runs) <= set(table.configs))
+    having = lambda runs: [h for h in runs if column is None or column in h]
     if runs := [h for h in (table.runs(method=method) if use else ()) if h["hash"].iloc[0] in wanted]:
-        of = "" if len(runs) == len(wanted) else f" of {len(wanted)}"
+        of = "" if len(runs := having(runs)) == len(wanted) else f" of {len(wanted)}"
         return runs, f"{setting.words}, {len(runs)}{of} seeds of the plan"
     if kind not in EXPLORATION: return [], f"{setting.words}, no seeds yet"
     plain = dict(method_args={}, split="random", train_frac=.4, stop_factor=1.5) if kind == "p59" else {}
     for name in EXPLORATION[kind]:
-        if runs := results(name).runs(method=method, **plain): break
+        if runs := having(results(name).runs(method=method, **plain)): break
     return runs, f"{setting.words}, {len(runs)} seeds of the exploration"
 
 # %% ../../nbs/claims/25_claims.ipynb #07b38e42
@@ -242,7 +244,7 @@ def claim_text(
     parts = claims(check_name("claim", name, CLAIMS))
     row = _claim_row(parts)
     lines = [f"**{name}: {row['verdict']}.** {row['statement'][0].upper()}{row['statement'][1:]}.", "",
-             "| part | estimate | interval | seeds | |", "| --- | --- | --- | --- | --- |"]
+             "| part | estimate | interval | n | word |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*lines, *map(_cells, parts.itertuples())])
 
 # %% ../../nbs/claims/25_claims.ipynb #10221ce2

@@ -170,14 +170,14 @@ def _module_features(model, x, names, noise, at) -> dict: # name -> (n, ...)
     check_name("feature", at, feature_names(model)[:-1])
     got = {"input": x}
     def keep(name):
-        def look(out): got[name] = _tensor(out)
+        def look(out): got[name] = _tensor(out).clone() # what follows may work in place
         return look
     change = {at: _with_noise(model, at, noise)} if noise else {}
     if "input" in change:
         got["input"] = change.pop("input")(_tensor(x))
         x = _with_tensor(x, got["input"])
     with hooks(model, {o: keep(o) for o in names if o not in ("input", "output")}, change):
-        got["output"] = _tensor(_run(model, x))
+        got["output"] = _tensor(_run(model, x.clone() if isinstance(x, Tensor) else x))
     if silent := [o for o in names if o not in got]:
         raise GrokError(f"feature {silent[0]!r} was not called in the forward pass; name another of "
                         f"{', '.join(feature_names(model))}.")

@@ -22,13 +22,15 @@ def _check_estimates(name:str, estimates):
 
 @checked(estimates=_check_estimates)
 def mean_and_error(
-    estimates:list, # of `Estimate`, one a draw
+    estimates:list, # of `Estimate`, one a draw, all from the same probe vectors
 ) -> tuple: # (mean, standard error: over draws and of the estimates themselves; NaN if there is one draw)
-    "The mean of independent draws, and how far it may be off."
+    "The mean of independent draws, and how far it may be off; the probe vectors' share does not average out."
     values = torch.stack([e.value for e in estimates])
-    own = torch.stack([e.se for e in estimates]).square().sum()/len(values)**2
+    parts = [e.deviations for e in estimates if e.deviations is not None]
+    if len({len(d) for d in parts}) > 1: raise GrokError("estimates from as many probe vectors can be averaged")
+    mean = estimate(values.mean(), sum(parts)/len(values) if parts else None)
     spread = values.var()/len(values) if len(values) > 1 else values.new_tensor(math.nan)
-    return values.mean().item(), (spread + own).sqrt().item()
+    return mean.value.item(), (spread + mean.se.square()).sqrt().item()
 
 # %% ../../nbs/measures/02_information.ipynb #ef43b74d
 def _measured(z:dict, entropy, information, alpha:float, probes:int, seed:int) -> dict: # column -> `Estimate`

@@ -190,10 +190,15 @@ def lookup_null(
 ) -> pd.DataFrame: # a row a law and split; columns mean, low, high: mean and central 95 % of the draws
     "What a lookup table of the training set, with chance answers elsewhere, obeys."
     g = torch.Generator().manual_seed(seed)
-    if hasattr(table, "table"): cell_order(table)
-    else: train = _training_cells(train, len(table := _square(table)))
-    right, known = (table.table.cpu(), table.train.cpu()) if hasattr(table, "table") else (table, train)
-    def guess(): return torch.where(known, right.flatten(), torch.randint(0, len(right), known.shape, generator=g))
+    if hasattr(table, "table"):
+        cell_order(table)
+        known, n = table.train.cpu(), getattr(table, "n_classes", len(table.table))
+        given = getattr(table, "labels", None) # what is trained on, wrong labels included
+        right = (table.table if given is None else given).cpu().flatten()
+    else:
+        known = train = _training_cells(train, len(table := _square(table)))
+        right, n = table.flatten(), len(table)
+    def guess(): return torch.where(known, right, torch.randint(0, n, known.shape, generator=g))
     each = pd.DataFrame([law_shares(guess(), table, train, only, most=200_000) for _ in range(draws)])
     return pd.DataFrame({"mean": each.mean(), "low": each.quantile(.025), "high": each.quantile(.975)})
 

@@ -12,6 +12,7 @@ import inspect
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import GrokError, check_arguments, check_name, check_whole, checked, foreign, shown
 from grok_nb.measures.features import (
@@ -168,10 +169,13 @@ def norms(
             "norm/last": weights[ends[1]].norm().item()}
 
 # %% ../../nbs/measures/07_probes.ipynb #937f6246
-def _loss_gradient(logits:Tensor, y:Tensor, weights:list, loss:str="cross_entropy") -> tuple: # of the mean, by weight
-    value = example_losses(logits, y if y.is_floating_point() else check_labels(y, logits), loss)[0].mean()
+def _gradient(value:Tensor, weights:list, again:bool=False) -> tuple: # by weight; again: can be derived once more
     if not value.requires_grad: return tuple(torch.zeros_like(w) for w in weights)
-    return torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+    with foreign("a derivative of this network"):
+        return torch.autograd.grad(value, weights, create_graph=again, allow_unused=True, materialize_grads=True)
+
+def _mean_loss(logits:Tensor, y:Tensor, loss:str="cross_entropy") -> Tensor:
+    return example_losses(logits, y if y.is_floating_point() else check_labels(y, logits), loss)[0].mean()
 
 # %% ../../nbs/measures/07_probes.ipynb #38925ffa
 @measure(100, loss=LOSSES, read=check_read)
@@ -190,7 +194,7 @@ def training_signals(
     predictions in nats, 0 (sure) to log n_classes; left out where the answers are numbers to regress.
     """
     out = logits_of(model, task.x_train, read)
-    slopes = _loss_gradient(out, task.y_train, trained_weights(model), loss)
+    slopes = _gradient(_mean_loss(out, task.y_train, loss), trained_weights(model))
     found = {"grad_norm": sum(g.double().square().sum() for g in slopes).sqrt().item()}
     if task.y_train.is_floating_point(): return found
     return found | {"logit_entropy": torch.special.entr(out.detach().double().softmax(1)).sum(1).mean().item()}
@@ -219,26 +223,18 @@ def log_probs(
     return {f"log_prob/{share}{tag}": value for share, value in zip(shares, values.tolist())}
 
 # %% ../../nbs/measures/07_probes.ipynb #bd1b063c
-def _gradient_step(model:nn.Module, x:Tensor, y:Tensor, lr:float, read="rows") -> Tensor: # norm of the gradient
-    weights = trained_weights(model)
-    slopes = _loss_gradient(logits_of(model, x, read), y, weights)
-    with torch.no_grad():
-        for w, slope in zip(weights, slopes): w.sub_(lr*slope)
-    return sum(slope.double().square().sum() for slope in slopes).sqrt()
+def _length(parts) -> Tensor: return sum(o.detach().double().square().sum() for o in parts).sqrt() # of a long vector
 
-def _commutator_defect(model:nn.Module, x:Tensor, y:Tensor, lr:float, generator=None, read="rows") -> float:
+def _commutator_defect(model:nn.Module, x:Tensor, y:Tensor, generator=None, read="rows") -> float:
+    if len(x) < 2: raise GrokError(f"{len(x)} training inputs; the commutator defect needs two or more")
     weights, halves = trained_weights(model), torch.randperm(len(x), generator=generator, device=x.device).chunk(2)
-    start, ends, sizes = [w.detach().clone() for w in weights], [], []
-    for order in (halves, halves[::-1]):
-        try:
-            sizes.append(_gradient_step(model, x[order[0]], y[order[0]], lr, read))
-            _gradient_step(model, x[order[1]], y[order[1]], lr, read)
-            ends.append([w.detach().clone() for w in weights])
-        finally:
-            with torch.no_grad():
-                for w, old in zip(weights, start): w.copy_(old)
-    gap = sum((a - b).double().square().sum() for a, b in zip(*ends)).sqrt()
-    return (gap/lr**2/(sizes[0]*sizes[1]).clamp(min=1e-300).sqrt()).item()
+    def gradient(half):
+        with sdpa_kernel(SDPBackend.MATH): out = logits_of(slow_twin(model), x[half], read)
+        return _gradient(nn.functional.cross_entropy(out, check_labels(y[half], out)), weights, again=True)
+    pair = [gradient(half) for half in halves]
+    def bent(own, along): return _gradient(sum((g*v.detach()).sum() for g, v in zip(own, along)), weights)
+    gap = _length(a - b for a, b in zip(bent(*pair), bent(*pair[::-1])))
+    return (gap/(_length(pair[0])*_length(pair[1])).clamp(min=1e-300)).item()
 
 # %% ../../nbs/measures/07_probes.ipynb #c2b49938
 def _class_ratio(Z:Tensor, y:Tensor) -> float: # Z (n, d) features, y (n,) labels; nan: there is one class
@@ -271,14 +267,13 @@ def _dropout_variance(model:nn.Module, x:Tensor, y:Tensor, places:dict, draws:in
     return torch.stack(hits).var().item()
 
 # %% ../../nbs/measures/07_probes.ipynb #56711fa3
-@measure(500, lr="[1e-8, 1]", drop="[0, 1)", draws=(2, 10**4), read=check_read)
+@measure(500, drop="[0, 1)", draws=(2, 10**4), read=check_read)
 @only_looks
 @torch.enable_grad()
 def early_warning(
     model:nn.Module, # any module: inputs -> (n, n_classes)
     task, # a `Task`
     generator:torch.Generator=None, # of halves and masks; None: as the global one would draw, which is left alone
-    lr:float=1e-3, # 1e-8 to 1, length of the two gradient steps
     drop:float=.1, # in [0, 1), share of the units that are dropped; a module's own dropout layers have their own
     draws:int=8, # of the dropped units, 2 to 10,000
     layer:str=None, # the last hidden layer; known of this package's models, to be named of any other
@@ -294,7 +289,7 @@ def early_warning(
     """
     _need_classes(task)
     last, places = _last_hidden(model, layer), _dropout_places(model, at, drop, generator)
-    out = {"commutator_defect": _commutator_defect(model, task.x_train, task.y_train, lr, generator, read)}
+    out = {"commutator_defect": _commutator_defect(model, task.x_train, task.y_train, generator, read)}
     with torch.no_grad():
         Z = observe(model, task.x_test, last, read=read)[last]
         out["class_ratio@test"] = _class_ratio(Z.double(), task.y_test)

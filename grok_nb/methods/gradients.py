@@ -56,7 +56,8 @@ def gradients(self:GrokfastMA, params):
     for name, w in with_gradient(params).items():
         if name not in self.past:
             self.past[name] = w.grad.new_zeros(len(w), self.window, *w.shape[1:])
-            self.sums[name] = torch.zeros_like(w.grad)
+            finer = w.dtype if w.device.type == "mps" else torch.float64 # or what was large once leaves a trace
+            self.sums[name] = torch.zeros_like(w.grad, dtype=finer)
         past, total = self.past[name], self.sums[name]
         total.add_(w.grad).sub_(past[:, slot])
         past[:, slot] = w.grad

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..errors import GrokError, check_argument, check_name, check_names, check_whole, checked, shown
 from ..tasks.task import stream
 from ..models.losses import LOSSES, example_losses
-from .method import Method, joint_sigma, overrides
+from .method import Method, joint_sigma, overrides, take_loss
 from .registry import make_methods
 
 # %% ../../nbs/methods/06_plain_loop.ipynb #plp00007
@@ -42,6 +42,7 @@ class PlainLoop:
         self.methods, self.model, self.read = list(methods), model, read
         self.loss_name, self.loss_args = loss, dict(loss_args or {})
         LOSSES.check(self.loss_name, self.loss_args)
+        take_loss(self.methods, self.loss_name, self.loss_args)
         self.device = next((w.device for w in model.parameters()), torch.device("cpu"))
         self.stream = stream(check_whole("seed", seed), "noise", self.device)
         self.step, self.train_acc = 0, torch.zeros(1, device=self.device) # accuracy at the step before
@@ -77,7 +78,7 @@ def gradients(self:PlainLoop):
     used = {name: w for name, w in self.model.named_parameters() if w.grad is not None}
     if not used: raise GrokError("no weight has a gradient: call gradients() between backward() and step()")
     self._check_called()
-    stacked = {name: w.detach()[None] for name, w in used.items()}
+    stacked = {name: w.detach()[None] for name, w in self.model.named_parameters() if w.requires_grad or name in used}
     for name, w in used.items(): stacked[name].grad = w.grad[None]
     for method in self.methods: method.gradients(stacked)
     for name, w in used.items():
@@ -124,7 +125,7 @@ def _hooked(self:PlainLoop, body:nn.Module, noise): # a module with noise (n, ..
     def hide(module, args, out):
         h = _first(out, f"the hidden {type(module).__name__}")
         if dropping: h = h*self._mask(h.shape, h)
-        for method in looking: method.hidden(h[None])
+        for method in looking: method.hidden(h[None].clone()) # what follows may work in place
         return _with_first(out, h)
     with ExitStack() as hooks:
         def hook(name, f): hooks.callback(body.get_submodule(name).register_forward_hook(f).remove)

@@ -8,10 +8,10 @@ __all__ = ['L1', 'LabelSmoothing', 'StableMax', 'Mirrored', 'Dropout', 'InputGra
 
 # %% ../../nbs/methods/02_rivals.ipynb #23b29137
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import GrokError, check_name, check_number
+from ..models.losses import example_losses
 from .method import FixedNoise, Method, stacked_only
 from .penalties import Mirroring
 
@@ -35,6 +35,8 @@ def _of_classes(labels:Tensor) -> Tensor: # (S, n), if they are classes
 # %% ../../nbs/methods/02_rivals.ipynb #8425a33b
 class LabelSmoothing(Method):
     "Cross-entropy against targets that give `smoothing` of the probability to all classes alike (Szegedy et al. 2016)."
+    softmax = True
+
     def __init__(self,
         smoothing:float=.1, # in [0, 1)
     ):
@@ -48,6 +50,8 @@ class LabelSmoothing(Method):
 # %% ../../nbs/methods/02_rivals.ipynb #4d4fdc9f
 class StableMax(Method):
     "Cross-entropy with s(x) for exp, x + 1 or 1/(1 - x) below 0 (Prieto et al. 2025); `train/loss` is cross-entropy."
+    softmax = True
+
     def loss(self, losses, logits, labels):
         "(S, n)"
         s = torch.where(logits >= 0, logits + 1, 1/(1 - logits.clamp(max=0)))
@@ -64,8 +68,8 @@ class Mirrored(Mirroring):
     def penalty(self, logits, params, step):
         "(S,) the mean loss of each training pair's mirror image."
         own = logits.gather(1, self.mirror[..., None].expand(-1, -1, logits.shape[-1]))
-        losses = F.cross_entropy(own.flatten(0, 1), self.labels.flatten(), reduction="none")
-        return losses.unflatten(0, self.labels.shape).mean(1)
+        loss, args = self.trained_on
+        return example_losses(own, self.labels, loss, **args)[0].mean(1)
 
 # %% ../../nbs/methods/02_rivals.ipynb #099fa199
 class Dropout(Method):

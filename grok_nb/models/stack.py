@@ -85,7 +85,8 @@ def _run(self:Stack, state:dict, x:Tensor, noise, masks:dict, look:tuple=()): # 
         def hook(name, f): hooks.callback(model.get_submodule(name).register_forward_hook(f).remove)
         if noise is not None and where != "input": hook(where, _adding(where, noise))
         for name, mask in masks.items(): hook(name, lambda module, args, out, mask=mask: out*mask)
-        for name in look: hook(name, lambda module, args, out, name=name: seen.update({name: out}))
+        def keep(name): return lambda module, args, out: seen.update({name: out.clone()}) # what follows may be in place
+        for name in look: hook(name, keep(name))
         return functional_call(model, state, (x,)), seen
 
 # %% ../../nbs/models/07_stack.ipynb #stk00014

@@ -179,11 +179,13 @@ def _still_in(checkpoint:Path, configs:list) -> list: # of a stack, those that h
     names = (load_checkpoint(checkpoint) or {}).get("hashes")
     return [c for c in configs if c.hash in names] if isinstance(names, list) else configs
 
-def _until_one_is_through(kept:Checkpoint, save_every:float, told) -> list: # those that are; empty: one has diverged
-    tell = teller(told)
+def _until_one_is_through(kept:Checkpoint, save_every:float, told) -> dict: # those that are -> state; {}: one diverged
+    tell, ends = teller(told), {}
     def after(t):
         tell(t)
-        if any(t.through()): t.stopped = True
+        for i, through in enumerate(t.through()):
+            if through: ends[i] = _part(kept, [i]) # now: all take one step more before they stop
+        t.stopped = t.stopped or bool(ends)
 
     status, stopped = kept.status, False
     if status != "done" and not any(kept.t.through()):
@@ -193,17 +195,16 @@ def _until_one_is_through(kept:Checkpoint, save_every:float, told) -> list: # th
     if stopped or status == "interrupted" and not over:
         raise KeyboardInterrupt(f"{len(kept.t.configs)} stacked runs are kept in {kept.path} as far as they got; "
                                 "call again to go on")
-    return over
+    return {i: ends[i] if i in ends else _part(kept, [i]) for i in over}
 
-def _part(kept:Checkpoint, which:list, **about) -> dict: # the state of some runs, with their share of the time
+def _part(kept:Checkpoint, which:list) -> dict: # the state of some runs, with their share of the time
     seconds = kept.seconds*len(which)/len(kept.t.configs)
-    return {**kept.t.state_of(which), "seconds": seconds, "environment": kept.environment, **about}
+    return {**kept.t.state_of(which), "seconds": seconds, "environment": kept.environment}
 
-def _store_one(kept:Checkpoint, i:int, folder:Path, size:int): # run i of a stack, as if it had been trained alone
+def _store_one(kept:Checkpoint, i:int, state:dict, folder:Path, size:int): # of a stack, as if it had been trained alone
     if is_stored(folder): return
     about = dict(status="done", environment=kept.environment | {"stacked": size})
-    state = _part(kept, [i], **about)
-    save_checkpoint(folder/"checkpoint.pt", state)
+    save_checkpoint(folder/"checkpoint.pt", state | about)
     save_run(kept.t.result(i, "done", state["seconds"], about["environment"]), folder)
 
 # %% ../../nbs/runs/02_sweep.ipynb #876d4738
@@ -225,7 +226,8 @@ def fit_stacked(
             kept = Checkpoint(t, checkpoint)
             write_atomic(listed, json.dumps(dict(hashes=hashes)).encode())
             over = _until_one_is_through(kept, save_every, told)
-            for i in over: _store_one(kept, i, claim_folder(store/t.configs[i].hash, t.configs[i]), len(configs))
+            for i, state in over.items():
+                _store_one(kept, i, state, claim_folder(store/t.configs[i].hash, t.configs[i]), len(configs))
             if len(over) in (0, len(t.configs)): break
             save_checkpoint(checkpoint, _part(kept, [i for i in range(len(t.configs)) if i not in over]))
     _drop_stack(hashes, store) # all are stored, or it is given up

@@ -27,6 +27,7 @@ from ..reprs import line_of
 from ..tasks.task import TASKS
 from ..models.losses import LOSSES
 from ..models.registry import MODELS
+from ..methods.method import take_loss
 from ..methods.registry import METHODS, make_methods
 from ..methods.optimizers import OPTIMIZERS, SCHEDULES, check_optimizer_args, make_schedule
 from ..measures.probes import MEASURES, probe_spec
@@ -175,6 +176,8 @@ class RunConfig:
             args = getattr(self, f"{component}_args")
             text = json.dumps(args, sort_keys=True) if args else "{}"
             _check_component(component, getattr(self, component), text)
+        if self.loss != "cross_entropy":
+            take_loss(make_methods(self.method, self.method_args), self.loss, self.loss_args)
 
     def __getattr__(self, name): return _setting(self, name) # asked only where there is no field of this name
 

@@ -150,7 +150,7 @@ def milestones(
     levels = history.attrs.get("levels", LEVELS) if levels is None else levels
     for level in check_argument("levels", levels, tuple): check_number("level", level, "(0, 1]")
     steps, train, test = check_history(history, "train/acc", "test/acc", rows=0)
-    learned = {f"test{100*level:.0f}": first_held(steps, test, level, hold) for level in levels}
+    learned = {f"test{100*level:.12g}": first_held(steps, test, level, hold) for level in levels}
     return {"fit": first_held(steps, train, FIT, hold)} | learned
 
 # %% ../../nbs/training/01_history.ipynb #975fae68

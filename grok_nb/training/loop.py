@@ -17,7 +17,7 @@ from ..errors import GrokError, note
 from ..tasks.task import stream
 from ..models.losses import example_losses
 from ..models.stack import FastStack, make_stack
-from ..methods.method import Method, joint_sigma, overrides
+from ..methods.method import Method, joint_sigma, overrides, take_loss
 from ..methods.optimizers import StackedOptimizer, make_schedule
 from ..methods.registry import make_methods
 from .config import RunConfig
@@ -56,6 +56,7 @@ class Training:
         self.tasks = [t.to(self.device, self.dtype) for t in tasks]
         check_memory(first, self.tasks[0], S)
         self.methods = make_methods(first.method, first.method_args)
+        take_loss(self.methods, first.loss, first.loss_args)
         for method in self.methods: method.setup(self.tasks)
         models = [build_model(c, t).to(self.device).train() for c, t in zip(self.configs, self.tasks)]
         at, plain = next((m.at for m in self.methods if m.at), ""), any(map(_looks_inside, self.methods))
@@ -202,8 +203,8 @@ def _reading(probe, model, task, seed:int, step:int, taken:frozenset=frozenset()
     try:
         found = probe(model, task, seed, step)
         if both := sorted(taken & set(found)):
-            raise GrokError(f"probe {probe.name!r} gives a column {both[0]!r}, which a table of runs has already; "
-                            "call it something else")
+            raise GrokError(f"probe {probe.name!r} gives a column {both[0]!r}, which another probe gives or every "
+                            "table of runs has; call it something else, or leave one of them")
         return found
     except GrokError as e:
         if not step: raise
@@ -262,7 +263,7 @@ def record(self:Training,
         extra |= {"train/acc_noisy": acc[i].item(), "noise/sigma": sigma[i].item()}
         for probe in self.probes:
             if self.step % probe.every == 0:
-                taken = taken_columns(self.config) | set(row)
+                taken = taken_columns(self.config) | set(row) | set(extra)
                 extra |= _reading(probe, model, task, self.configs[i].seed, self.step, taken)
         self.rows[i].append({"step": self.step, **row, **extra})
         if shapes: self.frames[i][self.step] = _frame(model, answers, shapes)
